@@ -1,0 +1,1 @@
+"""Doing it: the only layer that touches clocks, processes, networks and devices."""

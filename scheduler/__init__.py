@@ -1,0 +1,1 @@
+"""What to do: fleets, policies and plans, decided purely."""

@@ -1,0 +1,1 @@
+"""What is possible: numbers only, no session, no network, no device."""

@@ -1,0 +1,1 @@
+"""What happened: sessions, their active periods, and the files that hold them."""
