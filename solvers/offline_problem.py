@@ -54,6 +54,7 @@ class OfflineProblem:
     gpu_node: Int32Array = field(repr=False)  # [gpus]
     gpu_always_on: npt.NDArray[np.bool_] = field(repr=False)  # [gpus]: usable throughout [0, horizon)
     gpu_on_us: Int64Array = field(repr=False)  # [gpus]: paid since this instant (<= 0) at time 0, or NEVER_ON
+    earliest_on_us: int  # no other GPU is switched on before: 0 in a rolling window, else minus the longest start-up
     transfer_same_s: tuple[float, ...]  # [classes]: a migration within a node
     transfer_cross_s: tuple[float, ...]  # [classes]: a migration between nodes
     budget: MoveBudget = MoveBudget()

@@ -1,0 +1,18 @@
+"""The one place where a Python function becomes machine code.
+
+Decides how kernels are compiled (cached on disk, without the interpreter lock); must never know what they compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def kernel(function: Kernel) -> Kernel:
+    """Compile on first call; the typed signature of the Python function is kept."""
+    return cast(Kernel, numba.njit(cache=True, nogil=True)(function))

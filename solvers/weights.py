@@ -1,0 +1,108 @@
+"""Weights that prove how many GPUs are needed: dual prices of the configuration LP.
+
+Decides which linear inequalities `sum_t limit[t] * gpus_on[t] >= weights . demand` hold for every schedule, because no
+content x of a GPU of type t has weights . x > limit[t]; must never know time or prices paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from solvers.contents import ContentTable
+
+FloatArray = npt.NDArray[np.float64]
+
+DIGITS = 9  # weights closer than this are one inequality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inequality:
+    """sum_t limit[t] * gpus_on[t] >= weights . demand, at every instant, in every schedule without lateness."""
+
+    weights: tuple[float, ...]  # [classes], >= 0
+    limit: tuple[float, ...]  # [types]: the largest weights . content, exactly
+
+
+class Weigher:
+    """Finds the strongest inequality for a demand; keeps every one it has found."""
+
+    def __init__(self, tables: Sequence[ContentTable], prices: Sequence[float], gpus_max: Sequence[int]) -> None:
+        self._contents = [table.counts[table.maximal()].astype(np.float64) for table in tables]
+        self._prices = np.array(prices, dtype=np.float64)
+        self._gpus_max = np.array(gpus_max, dtype=np.float64)
+        self._known: dict[tuple[float, ...], Inequality] = {}
+        self._lp = _ConfigurationLp(self._contents, self._prices, self._gpus_max)
+
+    @property
+    def found(self) -> list[Inequality]:
+        return list(self._known.values())
+
+    def strongest(self, demand: npt.NDArray[np.int32], prices: Sequence[float] | None = None) -> Inequality | None:
+        """The inequality that the configuration LP's duals give for this demand; None if no demand or LP answer."""
+        weights = self._lp.duals(demand, self._prices if prices is None else np.array(prices))
+        if weights is None or not np.any(weights > 0):
+            return None
+        return self.add(weights)
+
+    def add(self, weights: FloatArray) -> Inequality | None:
+        """Make any non-negative weights an inequality, scaled so that the largest limit is 1."""
+        weights = np.maximum(weights, 0.0)
+        limit = np.array([float((contents @ weights).max(initial=0.0)) for contents in self._contents])
+        if limit.max(initial=0.0) <= 0:
+            return None
+        weights, limit = weights / limit.max(), limit / limit.max()
+        key = tuple(np.round([*weights, *limit], DIGITS))
+        if key not in self._known:
+            self._known[key] = Inequality(weights=tuple(weights.tolist()), limit=tuple(limit.tolist()))
+        return self._known[key]
+
+
+class _ConfigurationLp:
+    """min prices . gpus s.t. contents in use cover the demand; only the demand and the prices change between calls."""
+
+    def __init__(self, contents: Sequence[FloatArray], prices: FloatArray, gpus_max: FloatArray) -> None:
+        import highspy
+
+        self._types = len(contents)
+        self._classes = contents[0].shape[1]
+        patterns = np.concatenate(contents)
+        type_of = np.repeat(np.arange(self._types), [len(c) for c in contents])
+        columns = len(patterns) + self._types
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = columns, self._classes + self._types
+        lp.col_cost_ = np.concatenate([np.zeros(len(patterns)), prices])
+        lp.col_lower_ = np.zeros(columns)
+        lp.col_upper_ = np.concatenate([np.full(len(patterns), highspy.kHighsInf), gpus_max])
+        lp.row_lower_ = np.zeros(lp.num_row_)
+        lp.row_upper_ = np.full(lp.num_row_, highspy.kHighsInf)
+        matrix = np.zeros((lp.num_row_, columns))
+        matrix[: self._classes, : len(patterns)] = patterns.T
+        matrix[self._classes + type_of, np.arange(len(patterns))] = -1.0
+        matrix[self._classes + np.arange(self._types), len(patterns) + np.arange(self._types)] = 1.0
+        rows, cols = np.nonzero(matrix)
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.start_ = np.searchsorted(rows, np.arange(lp.num_row_ + 1)).astype(np.int32)
+        lp.a_matrix_.index_ = cols.astype(np.int32)
+        lp.a_matrix_.value_ = matrix[rows, cols]
+        self._highs = highspy.Highs()
+        self._highs.setOptionValue("output_flag", False)
+        self._highs.setOptionValue("threads", 1)
+        self._highs.passModel(lp)
+        self._optimal = highspy.HighsModelStatus.kOptimal
+        self._infinity = highspy.kHighsInf
+        self._patterns = len(patterns)
+
+    def duals(self, demand: npt.NDArray[np.int32], prices: FloatArray) -> FloatArray | None:
+        """Dual prices of the classes; where the fleet is too small, those of the infeasibility are not sought."""
+        for k in range(self._classes):
+            self._highs.changeRowBounds(k, float(demand[k]), self._infinity)
+        for t in range(self._types):
+            self._highs.changeColCost(self._patterns + t, float(prices[t]))
+        self._highs.run()
+        if self._highs.getModelStatus() != self._optimal:
+            return None
+        return np.array(self._highs.getSolution().row_dual, dtype=np.float64)[: self._classes]
