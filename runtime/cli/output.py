@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -18,11 +17,7 @@ from rich.text import Text
 PIPE_WIDTH = 160  # columns where stdout is no terminal
 
 
-class OutputFormat(StrEnum):
-    """What `--format` takes."""
-
-    TABLE = "table"
-    JSON = "json"
+OutputFormat = Literal["table", "json"]
 
 
 def print_rows(rows: Mapping[str, str]) -> None:
