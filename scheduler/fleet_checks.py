@@ -102,9 +102,10 @@ class _Draft:
             yield _problem(("default_profile",), name, f"must be one of profiles; {nearest(name, map(str, known))}")
 
     def _tables(self) -> Iterator[tuple[KeyPath, Any]]:
-        for name, profile in self.profiles.items():
+        for name, profile in _mapping(self.data.get("profiles")).items():
             for key in TABLE_OF.values():
-                yield from (((("profiles", name, key, t)), v) for t, v in (getattr(profile, key) or {}).items())
+                tables = _mapping(_mapping(profile).get(key))
+                yield from ((("profiles", name, key, str(t)), table) for t, table in tables.items())
         for key in ("packed", "crowding_ms"):
             yield from (((key, str(t)), value) for t, value in _mapping(self.data.get(key)).items())
 

@@ -59,8 +59,8 @@ def read_utf8(path: Path) -> str:
 
 def parse_yaml(text: str, source: str) -> LinedYaml:
     """Parse one document. Raises `BadInputError` where it is no YAML; wrong keys are collected as findings."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         reader = _Reader(loader, source)
         data = None if node is None else reader.value(node, ())
@@ -72,8 +72,6 @@ def parse_yaml(text: str, source: str) -> LinedYaml:
         raise BadInputError.of(source, f"must be YAML: {str(error).splitlines()[0]}") from None
     except RecursionError:
         raise BadInputError.of(source, "is nested too deeply; a key lies at most a few levels deep") from None
-    finally:
-        loader.dispose()
     return LinedYaml(data=data, lines=reader.lines, findings=tuple(reader.findings))
 
 
@@ -120,11 +118,8 @@ class _Reader:
             line = key_node.start_mark.line + 1
             key = self._loader.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                self._find(
-                    f"key {key_node.value if isinstance(key_node, yaml.ScalarNode) else key!r} must be text; quote it",
-                    path,
-                    line,
-                )
+                name = key_node.value if isinstance(key_node, yaml.ScalarNode) else key
+                self._find(f"key {name} must be text; quote it", path, line)
                 continue
             if key in seen:
                 self._find(f"{dotted((*path, key))} is given twice, first in line {seen[key]}; keep one", (), line)

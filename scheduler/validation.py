@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from scheduler.lined_yaml import KeyPath, dotted
 
 VALUE_CHARACTERS_MAX = 40
+NAMES_MAX = 12  # known names that are listed
 
 _MUST = {
     "greater_than": "must be > {gt:g}",
@@ -56,6 +57,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     if close:
         return f"did you mean {lowered[close[0]]}?"
+    if len(names) > NAMES_MAX:
+        return f"known are {', '.join(names[:NAMES_MAX])} and {len(names) - NAMES_MAX} more"
     return f"known are {', '.join(names)}" if names else "none is known"
 
 
@@ -63,7 +66,10 @@ def shown(value: Any) -> str:
     """A value as its author wrote it, more or less."""
     if isinstance(value, dict | list):
         return "a mapping" if isinstance(value, dict) else "a list"
-    text = json.dumps(value, ensure_ascii=False) if value is None or isinstance(value, str | bool) else f"{value}"
+    if isinstance(value, float):
+        text = f"{value:.15g}"
+    else:
+        text = json.dumps(value, ensure_ascii=False) if value is None or isinstance(value, str | bool) else f"{value}"
     return text if len(text) <= VALUE_CHARACTERS_MAX else f"{text[: VALUE_CHARACTERS_MAX - 3]}..."
 
 
