@@ -5,7 +5,9 @@ Decides which files it holds, and that a reader sees all of them or none; must n
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -95,13 +97,26 @@ def _write_files(plan: OfflinePlan, folder: Path, extra_files: Mapping[str, str 
     if plan.frontier is not None:
         tables["frontier"] = plan.frontier
     for name, table in tables.items():
-        table.write_parquet(folder / f"{name}.parquet")
-    schedule_frame(plan).write_csv(folder / "schedule.csv")
+        buffer = io.BytesIO()
+        table.write_parquet(buffer)
+        _write(folder / f"{name}.parquet", buffer.getvalue())
+    _write(folder / "schedule.csv", schedule_frame(plan).write_csv().encode())
     for name, contents in extra_files.items():
         assert Path(name).name == name, f"{name} must be the name of a file"
-        (folder / name).write_bytes(contents.encode() if isinstance(contents, str) else contents)
+        _write(folder / name, contents.encode() if isinstance(contents, str) else contents)
     text = json.dumps(plan_json(plan), indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / PLAN_FILE).write_text(f"{text}\n", encoding="utf-8")
+    _write(folder / PLAN_FILE, f"{text}\n".encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write to the disk itself; an error names the file that could not be written."""
+    try:
+        with path.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path.name) from error
 
 
 def _put_in_place(made: Path, folder: Path, aside: Path) -> None:

@@ -5,7 +5,7 @@ Decides which subcommands there are; must never know what one of them does.
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any
 
 import typer
@@ -29,7 +29,10 @@ def version_command(
     output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
 ) -> None:
     """Print the version."""
-    number = version("epochal")
+    try:
+        number = version("epochal")
+    except PackageNotFoundError:
+        number = "unknown, run from a checkout"
     if output_format == "json":
         print_json({"version": number})
     else:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from runtime.api import epochal_plan
-from runtime.cli.errors import ExitCode, told
+from runtime.cli.errors import FAILED, INTERRUPTED, UNSERVED_OR_LATE, told
 from runtime.cli.interrupt import first_interrupt_stops
 from runtime.cli.output import OutputFormat, print_json, print_rows
 from runtime.cli.plan_options import check_options, default_folder, parse_gpus
@@ -24,7 +25,6 @@ from scheduler.offline import SolverName
 from scheduler.offline_plan import Minimize, OfflinePlan
 from scheduler.plan_folder import read_plan, refuse_foreign_folder, write_plan
 from scheduler.plan_json import plan_json
-from scheduler.report import render_report
 from scheduler.state import load_state
 from scheduler.verify import Verdict, verify
 from traces.errors import BadInputError
@@ -64,6 +64,7 @@ def plan_command(
     gap: Annotated[float, typer.Option(help="Stop at this gap between value and bound, relative.")] = 1e-4,
     solver: Annotated[SolverName, typer.Option(help="Which solver; auto tries in turn.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
+    png: Annotated[bool, typer.Option("--png", help="Also write the report's pictures as PNG.")] = False,
     epoch_s: Annotated[float | None, typer.Option(help="Override the fleet's epoch_s.")] = None,
     output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings about the trace.")] = False,
@@ -75,6 +76,8 @@ def plan_command(
         if trace is None or fleet is None:
             missing = "TRACE" if trace is None else "--fleet"
             raise BadInputError.of(missing, "is missing; epochal plan TRACE --fleet FLEET")
+        if png and find_spec("matplotlib") is None:
+            raise BadInputError.of("--png", "must have matplotlib; pip install 'epochal[png]'")
         check_options(minimize=minimize, gpus=gpus, frontier=frontier, deadline_s=deadline_s, gap=gap)
         folder = output or default_folder(trace)
         refuse_foreign_folder(folder.resolve())
@@ -99,12 +102,20 @@ def plan_command(
                 stop=stop,
                 progress=progress,
             )
-        write_plan(plan, folder, {"report.html": render_report(plan, demand)})
+        write_plan(plan, folder, _pictures(plan, demand, png=png))
         _print_plan(plan, folder, output_format)
         if stop.raised:
             print(f"interrupted; the best schedule so far is in {folder}", file=sys.stderr)
-            raise typer.Exit(ExitCode.INTERRUPTED)
+            raise typer.Exit(INTERRUPTED)
         raise typer.Exit(_done(plan))
+
+
+def _pictures(plan: OfflinePlan, trace: Trace, *, png: bool) -> dict[str, str | bytes]:
+    """The report, and its pictures where wanted, by file name."""
+    from scheduler.report import render_pngs, render_report  # plotly takes a second to import
+
+    pictures: dict[str, str | bytes] = {"report.html": render_report(plan, trace)}
+    return pictures | render_pngs(plan, trace) if png else pictures
 
 
 def _read(path: Path, *, quiet: bool) -> Trace:
@@ -115,9 +126,9 @@ def _read(path: Path, *, quiet: bool) -> Trace:
     return trace
 
 
-def _done(plan: OfflinePlan) -> ExitCode:
+def _done(plan: OfflinePlan) -> int:
     served = plan.objective.unserved_session_seconds == 0 and plan.objective.late_session_seconds == 0
-    return ExitCode.DONE if served else ExitCode.UNSERVED_OR_LATE
+    return 0 if served else UNSERVED_OR_LATE
 
 
 def _print_plan(plan: OfflinePlan, folder: Path, output_format: OutputFormat) -> None:
@@ -127,7 +138,7 @@ def _print_plan(plan: OfflinePlan, folder: Path, output_format: OutputFormat) ->
         print_rows(plan.headline() | {"Written to": str(folder)})
 
 
-def _verify(folder: Path, trace: Path | None, fleet: Path | None, output_format: OutputFormat) -> ExitCode:
+def _verify(folder: Path, trace: Path | None, fleet: Path | None, output_format: OutputFormat) -> int:
     plan = read_plan(folder)
     demand = None if trace is None else read_trace(trace)
     verdict = verify(demand, None if fleet is None else load_fleet(fleet), plan)
@@ -137,7 +148,7 @@ def _verify(folder: Path, trace: Path | None, fleet: Path | None, output_format:
         for finding in verdict.findings:
             print(f"WRONG {finding}")
         print_rows(_verdict_rows(verdict, plan))
-    return ExitCode.DONE if verdict.right else ExitCode.FAILED
+    return 0 if verdict.right else FAILED
 
 
 def _verdict_rows(verdict: Verdict, plan: OfflinePlan) -> dict[str, str]:
