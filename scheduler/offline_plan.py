@@ -141,10 +141,10 @@ class OfflinePlan:
         rows = {
             "Trace": f"{name}: {self.sessions:,} sessions, {self.periods:,} periods",
             "Status": f"{proof.status} ({self.solver.name}: {self.solver.end_reason})",
-            "Total": f"${goal.total_dollars:,.2f} (GPUs ${goal.gpu_dollars:,.2f}, moves ${goal.move_dollars:,.4f})",
+            "Total": f"{_dollars(goal.total_dollars)} (GPUs {_dollars(goal.gpu_dollars)}, moves {_dollars(goal.move_dollars)})",
         }
         if proof.bound_dollars is not None:
-            rows["Bound"] = f"${proof.bound_dollars:,.2f}, gap {proof.gap:.4%}"
+            rows["Bound"] = f"{_dollars(proof.bound_dollars)}, gap {proof.gap:.4%}"
         rows["GPU hours"] = f"{goal.gpu_hours:,.2f}"
         rows["Chunk latency"] = (
             f"{goal.chunk_latency_ms_max:,.1f} ms at most, {goal.chunk_latency_ms_mean:,.1f} ms mean"
@@ -159,3 +159,8 @@ class OfflinePlan:
     def _repr_html_(self) -> str:
         cells = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in self.headline().items())
         return f"<table>{''.join(cells)}</table>"
+
+
+def _dollars(amount: float) -> str:
+    """Cents, and hundredths of them below $100."""
+    return f"${amount:,.2f}" if amount >= 100 else f"${amount:,.4f}"

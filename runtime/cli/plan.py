@@ -86,23 +86,24 @@ def plan_command(
         counts = None if gpus is None else parse_gpus(gpus, effective)
         initial = None if state is None else load_state(state, effective)
         demand = _read(trace, quiet=quiet)
-        with first_interrupt_stops() as stop, shown_progress(quiet=quiet, minimize=minimize) as progress:
-            plan = epochal_plan(
-                demand,
-                effective,
-                minimize=minimize,
-                gpus=counts,
-                state=initial,
-                frontier=frontier,
-                deadline_s=deadline_s,
-                gap=gap,
-                solver=solver,
-                seed=seed,
-                overrides=overrides,
-                stop=stop,
-                progress=progress,
-            )
-        write_plan(plan, folder, _pictures(plan, demand, png=png))
+        with first_interrupt_stops() as stop:
+            with shown_progress(quiet=quiet, minimize=minimize) as progress:
+                plan = epochal_plan(
+                    demand,
+                    effective,
+                    minimize=minimize,
+                    gpus=counts,
+                    state=initial,
+                    frontier=frontier,
+                    deadline_s=deadline_s,
+                    gap=gap,
+                    solver=solver,
+                    seed=seed,
+                    overrides=overrides,
+                    stop=stop,
+                    progress=progress,
+                )
+            write_plan(plan, folder, _pictures(plan, demand, png=png))
         _print_plan(plan, folder, output_format)
         if stop.raised:
             print(f"interrupted; the best schedule so far is in {folder}", file=sys.stderr)
@@ -112,10 +113,14 @@ def plan_command(
 
 def _pictures(plan: OfflinePlan, trace: Trace, *, png: bool) -> dict[str, str | bytes]:
     """The report, and its pictures where wanted, by file name."""
-    from scheduler.report import render_pngs, render_report  # plotly takes a second to import
+    from scheduler.report import render_report  # plotly takes a second to import
 
     pictures: dict[str, str | bytes] = {"report.html": render_report(plan, trace)}
-    return pictures | render_pngs(plan, trace) if png else pictures
+    if png:
+        from scheduler.report import render_pngs
+
+        pictures |= render_pngs(plan, trace)
+    return pictures
 
 
 def _read(path: Path, *, quiet: bool) -> Trace:

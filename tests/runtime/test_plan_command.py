@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ TRACE = "session_id,start_s,end_s\ns1,0,20\ns2,0,30\ns3,5,45\n"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with trace.csv, fleet.yaml and the hand-made plan, which is the current one."""
     for name in os.environ:
         if name.startswith("EPOCHAL_"):
@@ -42,7 +41,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(FLEET, sort_keys=False))
     sha256 = hashlib.sha256(TRACE.encode()).hexdigest()
     write_plan(dataclasses.replace(a_moving_plan(), trace_sha256=sha256), tmp_path / "good")
-    yield tmp_path
+    return tmp_path
 
 
 def run(*arguments: str, **environment: str) -> Result:
