@@ -32,20 +32,17 @@ def epochal_plan(
     solver: SolverName = "auto",
     seed: int = 0,
     epoch_s: float | None = None,
-    overrides: Mapping[str, str] | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[Progress], None] = lambda _: None,
 ) -> OfflinePlan:
     """Plan a trace on a fleet, each given as an object or as the path of its file.
 
-    `gpus` (type -> count) belongs to `minimize="latency"`; `epoch_s` overrides the fleet's; `overrides` tells what was
-    overridden before (fleet key -> where). Raises `BadInputError` for input that cannot be used.
+    `gpus` (type -> count) belongs to `minimize="latency"`; `epoch_s` overrides the fleet's. Raises `BadInputError` for
+    input that cannot be used.
     """
     fleet = fleet if isinstance(fleet, Fleet) else load_fleet(Path(fleet))
-    told = dict(overrides or {})
+    overrides: dict[str, str] = {}
     if epoch_s is not None:
         fleet, _ = with_overrides(fleet, {"epoch_s": epoch_s})
-        told["epoch_s"] = "set by the caller"
+        overrides["epoch_s"] = "set by the caller"
     trace = trace if isinstance(trace, Trace) else read_trace(Path(trace))
     if isinstance(state, str | Path):
         state = load_state(Path(state), fleet)
@@ -59,5 +56,18 @@ def epochal_plan(
         solver=solver,
         seed=seed,
     )
+    return plan_by_the_clock(trace, fleet, options, overrides)
+
+
+def plan_by_the_clock(
+    trace: Trace,
+    fleet: Fleet,
+    options: OfflineOptions,
+    overrides: Mapping[str, str],
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> OfflinePlan:
+    """`plan_offline` on this machine's clock; `overrides` (fleet key -> where it was overridden) goes into the plan."""
     plan = plan_offline(trace, fleet, options, clock=time.monotonic, stop=stop, progress=progress)
-    return dataclasses.replace(plan, overrides=told)
+    return dataclasses.replace(plan, overrides=dict(overrides))

@@ -138,10 +138,11 @@ class OfflinePlan:
         """The figures people ask for first, in words and units."""
         goal, proof = self.objective, self.certificate
         name = self.trace_name or self.trace_sha256[:12]
+        parts = f"GPUs {_dollars(goal.gpu_dollars)}, moves {_dollars(goal.move_dollars)}"
         rows = {
             "Trace": f"{name}: {self.sessions:,} sessions, {self.periods:,} periods",
             "Status": f"{proof.status} ({self.solver.name}: {self.solver.end_reason})",
-            "Total": f"{_dollars(goal.total_dollars)} (GPUs {_dollars(goal.gpu_dollars)}, moves {_dollars(goal.move_dollars)})",
+            "Total": f"{_dollars(goal.total_dollars)} ({parts})",
         }
         if proof.bound_dollars is not None:
             rows["Bound"] = f"{_dollars(proof.bound_dollars)}, gap {proof.gap:.4%}"

@@ -14,14 +14,14 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.api import epochal_plan
+from runtime.api import plan_by_the_clock
 from runtime.cli.errors import FAILED, INTERRUPTED, UNSERVED_OR_LATE, told
 from runtime.cli.interrupt import first_interrupt_stops
 from runtime.cli.output import OutputFormat, print_json, print_rows
 from runtime.cli.plan_options import check_options, default_folder, parse_gpus
 from runtime.cli.progress import shown_progress
 from scheduler.fleet_file import load_fleet, with_overrides
-from scheduler.offline import SolverName
+from scheduler.offline import OfflineOptions, SolverName
 from scheduler.offline_plan import Minimize, OfflinePlan
 from scheduler.plan_folder import read_plan, refuse_foreign_folder, write_plan
 from scheduler.plan_json import plan_json
@@ -83,26 +83,20 @@ def plan_command(
         refuse_foreign_folder(folder.resolve())
         command_line = {} if epoch_s is None else {"epoch_s": epoch_s}
         effective, overrides = with_overrides(load_fleet(fleet), command_line, os.environ)
-        counts = None if gpus is None else parse_gpus(gpus, effective)
-        initial = None if state is None else load_state(state, effective)
+        options = OfflineOptions(
+            minimize=minimize,
+            gpus=None if gpus is None else parse_gpus(gpus, effective),
+            state=None if state is None else load_state(state, effective),
+            frontier=frontier,
+            deadline_s=deadline_s,
+            gap=gap,
+            solver=solver,
+            seed=seed,
+        )
         demand = _read(trace, quiet=quiet)
         with first_interrupt_stops() as stop:
             with shown_progress(quiet=quiet, minimize=minimize) as progress:
-                plan = epochal_plan(
-                    demand,
-                    effective,
-                    minimize=minimize,
-                    gpus=counts,
-                    state=initial,
-                    frontier=frontier,
-                    deadline_s=deadline_s,
-                    gap=gap,
-                    solver=solver,
-                    seed=seed,
-                    overrides=overrides,
-                    stop=stop,
-                    progress=progress,
-                )
+                plan = plan_by_the_clock(demand, effective, options, overrides, stop=stop, progress=progress)
             write_plan(plan, folder, _pictures(plan, demand, png=png))
         _print_plan(plan, folder, output_format)
         if stop.raised:

@@ -288,3 +288,86 @@ def test_tighter_target_cannot_cost_less_than_the_bound_of_a_looser_one() -> Non
     rows = [(200.0, 0.1, 0.1, 0.0, "optimal"), (250.0, 0.2, 0.2, 0.0, "optimal")]
     plan = dataclasses.replace(a_moving_plan(), frontier=pl.DataFrame(rows, schema=FRONTIER_SCHEMA, orient="row"))
     assert "the bound at 250 ms exceeds the cost at 200 ms" in findings(plan)
+
+
+def a_two_type_plan(bound_dollars: float) -> OfflinePlan:
+    """One session on an h100 for an epoch: 30 GPU-seconds. A b200 takes twice as many at more than twice the price."""
+    fleet = a_fleet(
+        {
+            "gpu_types.b200": {"memory_gib": 40.0, "price_per_hour": 9.0, "startup_s": 20.0},
+            "pools": [{"gpu_type": t, "nodes": 1, "gpus_per_node": 1} for t in ("h100", "b200")],
+            "profiles.a.latency_ms": {"h100": [100.0, 200.0], "b200": [50.0, 100.0, 150.0, 200.0]},
+        }
+    )
+    return a_plan(
+        a_trace("s1 0-10"),
+        fleet,
+        gpus=[("g0", "h100", "0/0", -20, 10)],
+        placements=[("s1", "g0", 0, 10)],
+        objective=Objective(
+            total_dollars=0.03,
+            gpu_dollars=0.03,
+            move_dollars=0.0,
+            gpu_hours=30 / 3600,
+            chunk_latency_ms_max=100.0,
+            chunk_latency_ms_mean=100.0,
+            late_session_seconds=0.0,
+            unserved_session_seconds=0.0,
+            migrations=0,
+        ),
+        certificate=Certificate(
+            status="optimal" if bound_dollars == 0.03 else "feasible",
+            method="by hand",
+            gap=(0.03 - bound_dollars) / 0.03,
+            bound_unserved_session_seconds=0.0,
+            bound_late_session_seconds=0.0,
+            bound_dollars=bound_dollars,
+        ),
+        needed=[(0, 5.0, [1.0], [2.0, 4.0])],
+    )
+
+
+@pytest.mark.parametrize(("claimed", "proven"), [(0.014, 0.015), (0.03, 0.03)])
+def test_rows_of_two_types_prove_fractions_first_and_whole_gpus_where_claimed(claimed: float, proven: float) -> None:
+    plan = a_two_type_plan(claimed)
+    verdict = verify(a_trace("s1 0-10"), plan.fleet, plan)
+    assert verdict.findings == ()
+    assert verdict.proven_dollars == pytest.approx(proven)
+
+
+def test_false_row_of_the_second_type_is_found() -> None:
+    plan = cell("needed", 0, "type_weights", [2.0, 3.0])(a_two_type_plan(0.014))
+    found = verify(a_trace("s1 0-10"), plan.fleet, plan).findings
+    assert found == ("needed.parquet: row 0 is false: a b200 can hold weight 4, the row says at most 3",)
+
+
+def a_latency_plan(**certificate: Any) -> OfflinePlan:
+    """Two GPUs on throughout for three sessions: at worst 2 share one."""
+    claims: dict[str, Any] = {"bound_dollars": None, "status": "optimal", "gap": 0.0}
+    claims |= {"bound_latency_ms": 200.0, "bound_mean_latency_ms": 14000 / 90, "gap_mean": 0.0} | certificate
+    plan = a_moving_plan()
+    total = 0.14 + MOVE_DOLLARS
+    return dataclasses.replace(
+        cell("gpus", 1, "off_s", 50.0)(plan),
+        minimize="latency",
+        objective=dataclasses.replace(plan.objective, gpu_dollars=0.14, total_dollars=total, gpu_hours=140 / 3600),
+        certificate=dataclasses.replace(plan.certificate, **claims),
+        needed=plan.needed.clear(),
+    )
+
+
+def test_right_latency_plan_has_no_findings() -> None:
+    assert findings(a_latency_plan()) == ""
+
+
+@pytest.mark.parametrize(
+    ("claims", "expected"),
+    [
+        ({"bound_latency_ms": 201.0}, "bound_latency_ms=201 must lie between 0 and the plan's 200"),
+        ({"bound_latency_ms": 100.0}, "certificate.gap=0, recomputed 0.5"),
+        ({"gap_mean": 0.1}, "certificate.gap_mean=0.1, recomputed 0"),
+        ({"bound_mean_latency_ms": None}, "bound_mean_latency_ms or gap_mean is missing"),
+    ],
+)
+def test_wrong_latency_certificate_is_found(claims: dict[str, Any], expected: str) -> None:
+    assert expected in findings(a_latency_plan(**claims))
