@@ -17,6 +17,8 @@ from scheduler.validation import Problem, nearest, problems_of, shown
 
 TABLE_OF = {"grouped": "latency_ms", "packed": "per_session_ms", "turboserve": "base_ms"}
 
+POOL_GPUS_MAX = 1_000_000
+
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -92,6 +94,9 @@ class _Draft:
                 why = f"must be one of gpu_types; {nearest(pool.gpu_type, sorted(self.type_names))}"
                 yield _problem(("pools", index, "gpu_type"), pool.gpu_type, why)
             size = pool.nodes * pool.gpus_per_node
+            if size > POOL_GPUS_MAX:
+                why = f"must be such that nodes * gpus_per_node <= {POOL_GPUS_MAX}"
+                yield _problem(("pools", index, "nodes"), pool.nodes, why)
             if pool.gpus_min > size:
                 why = f"must be <= {size}, the pool's nodes * gpus_per_node"
                 yield _problem(("pools", index, "gpus_min"), pool.gpus_min, why)

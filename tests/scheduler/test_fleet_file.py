@@ -118,6 +118,11 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "weights_gib: 80,",
         "5: gpu_types.h100.weights_gib=80 must be < memory_gib=80",
     ),
+    "pool without end": (
+        "nodes: 8",
+        "nodes: 125001",
+        "7: pools[0].nodes=125001 must be such that nodes * gpus_per_node <= 1000000",
+    ),
     "minimum beyond the pool": ("gpus_min: 1", "gpus_min: 65", "7: pools[0].gpus_min=65 must be <= 64"),
     "unknown default": (
         "default_profile: wan",
