@@ -1,0 +1,51 @@
+"""The console commands `epochal` and `plan`.
+
+Decides which subcommands there are; must never know what one of them does.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
+
+import typer
+
+from runtime.cli.output import OutputFormat, print_json
+from runtime.cli.plan import PLAN_COMMAND, plan_command
+
+_SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False}
+
+app = typer.Typer(help="Scheduling of streaming video generation, with a bound on every plan.", **_SETTINGS)
+app.command("plan", **PLAN_COMMAND)(plan_command)
+
+
+@app.callback(no_args_is_help=True)
+def _epochal() -> None:
+    """Scheduling of streaming video generation, with a bound on every plan."""
+
+
+@app.command("version", epilog="Example: epochal version")
+def version_command(
+    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
+) -> None:
+    """Print the version."""
+    try:
+        number = version("epochal")
+    except PackageNotFoundError:
+        number = "unknown, run from a checkout"
+    if output_format == "json":
+        print_json({"version": number})
+    else:
+        print(f"epochal {number}")
+
+
+def main() -> None:
+    """`epochal`."""
+    app(prog_name="epochal")
+
+
+def plan_alias() -> None:
+    """`plan`, the same as `epochal plan`."""
+    alias = typer.Typer(**_SETTINGS)
+    alias.command(**PLAN_COMMAND)(plan_command)
+    alias(prog_name="plan")

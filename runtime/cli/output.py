@@ -1,0 +1,34 @@
+"""Results on stdout, as a table for people or JSON for programs.
+
+Decides how rows of names and values look; must never know what they mean.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PIPE_WIDTH = 160  # columns where stdout is no terminal
+
+
+OutputFormat = Literal["table", "json"]
+
+
+def print_rows(rows: Mapping[str, str]) -> None:
+    """Two columns, aligned."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(Text(name, style="bold"), Text(value))
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console.print(table)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document."""
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
