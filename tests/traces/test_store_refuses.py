@@ -50,7 +50,7 @@ CSV_CASES = {
     "too many fields": (HEADER + "a,0,1,2\n", "2: fields=4 must be 3, as in the header"),
     "few and many": (HEADER + "a,0,1,2\nb,0\n", "2: fields=4 must be 3"),
     "missing column": ("session_id,start_s\na,0\n", "1: column=end_s must be present"),
-    "unknown column": (H + ",profil\na,0,1,x\n", "tenant, priority (did you mean profile?)"),
+    "unknown column": (H + ",profil\na,0,1,x\n", "1: column='profil' must be one of session_id, start_s"),
     "repeated column": (H + ",end_s\na,0,1,2\n", "1: column=end_s must appear once, not 2 times"),
     "header only": (HEADER, "1: rows=0 must be at least 1"),
     "empty": ("", "1: column=session_id must be present; the file is empty"),
