@@ -28,8 +28,8 @@ class SyntheticLaw:
     idle_median_s: float = 65.0
     idle_sigma: float = 1.13
     idle_s_max: float = 1800.0  # a longer pause ends the session
-    periods_median: float = 5.0
-    periods_sigma: float = 1.1
+    periods_median: float = 6.5
+    periods_sigma: float = 1.0
     periods_max: int = 120
     day_amplitude: float = 0.6  # of the mean rate: 0 is flat, below 1
     day_peak_hour: float = 20.0
@@ -71,7 +71,7 @@ class DiurnalSource:
     def draw(self, *, rate_per_s: float, length_us: int, before_us: int, rng: np.random.Generator) -> Arrivals:
         """As `ArrivalSource.draw`."""
         first, last = -(-before_us // (_BIN_S * SECOND_US)), -(-length_us // (_BIN_S * SECOND_US))
-        shape = _rate_shape(self.law, np.arange(-first, last) * float(_BIN_S), rng)
+        shape = _rate_shape(self.law, np.arange(-first, last, dtype=np.float64) * _BIN_S, rng)
         shape /= shape[first:].mean()
         counts = rng.poisson(shape * rate_per_s * _BIN_S)
         begin = np.repeat(np.arange(-first, last) * (_BIN_S * SECOND_US), counts)

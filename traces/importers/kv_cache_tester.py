@@ -27,7 +27,7 @@ _COLUMNS: dict[str, type[pl.DataType]] = {
 def kv_cache_tester_bodies(path: Path, mapping: RequestMapping | None = None, *, agents: bool = False) -> Bodies:
     """One body per recorded session, cut at long gaps; active while a request is served.
 
-    Requests without a time of service get the median one. `agents` adds the requests of nested agents, on the main clock.
+    Requests without a time of service get the median one. `agents` adds the requests of nested agents (same clock).
     """
     rows = raw_csv(path, _COLUMNS, nullable=("agent_id", "agent_start", "api_time"))
     rows = rows.with_columns(pl.col("api_time").fill_null(rows["api_time"].median()))

@@ -22,7 +22,7 @@ def raw_bytes(path: Path) -> bytes:
 
 
 def raw_csv(path: Path, columns: Mapping[str, type[pl.DataType]], nullable: Collection[str] = ()) -> pl.DataFrame:
-    """The wanted columns of a CSV file in their types, with `line`; raises `BadInputError` for values that do not fit."""
+    """The wanted columns of a CSV file in their types, with `line`; raises `BadInputError` for unfit values."""
     source = str(path)
     try:
         frame = pl.read_csv(io.BytesIO(raw_bytes(path)), infer_schema=False)
