@@ -34,7 +34,7 @@ class SyntheticLaw:
     day_amplitude: float = 0.6  # of the mean rate: 0 is flat, below 1
     day_peak_hour: float = 20.0
     crowds_per_day: float = 8.0  # flash crowds
-    crowd_factor: float = 4.0  # by which the rate rises at a crowd's peak, on average
+    crowd_factor_max: float = 3.0  # a crowd adds between 1 and this many times the rate of the hour
     crowd_s: float = 600.0  # mean time in which a crowd wears off
     noise_sigma: float = 0.25  # of the logarithm of the rate, minute by minute
 
@@ -89,16 +89,18 @@ def _rate_shape(law: SyntheticLaw, at_s: Floats, rng: np.random.Generator) -> Fl
     noise = np.exp(law.noise_sigma * rng.standard_normal(minutes))
     shape = day * noise[np.arange(len(at_s)) * _BIN_S // 60]
     span_s = len(at_s) * _BIN_S
+    crowd = np.zeros_like(at_s)
     for start, factor in zip(*_crowds(law, span_s, rng), strict=True):
         since = np.arange(len(at_s)) * float(_BIN_S) - start
-        shape *= 1 + np.where(since >= 0, factor * np.exp(-np.maximum(since, 0) / law.crowd_s), 0.0)
+        crowd += np.where(since >= 0, factor * np.exp(-np.maximum(since, 0) / law.crowd_s), 0.0)
+    shape *= 1 + np.minimum(crowd, law.crowd_factor_max)
     return np.asarray(shape)
 
 
 def _crowds(law: SyntheticLaw, span_s: float, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """When flash crowds begin, and by how much each raises the rate."""
     count = rng.poisson(law.crowds_per_day * span_s / _DAY_S)
-    return rng.random(count) * span_s, rng.exponential(law.crowd_factor, count)
+    return rng.random(count) * span_s, rng.uniform(1.0, law.crowd_factor_max, count)
 
 
 def _lognormal(median: float, sigma: float, count: int, rng: np.random.Generator) -> Floats:
