@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from traces.columns import OPTIONAL, column_findings
 from traces.decode import Rows
-from traces.encode import csv_bytes, trace_table
+from traces.encode import csv_bytes, seconds, trace_table
 from traces.errors import FINDINGS_SHOWN_MAX, BadInputError, Finding
 from traces.trace import PERIODS_SCHEMA, SESSIONS_SCHEMA, Trace
 
@@ -200,9 +200,13 @@ def _check_overlaps(order: pl.DataFrame, sessions: pl.DataFrame, found: _Found) 
         return
     until = pl.col("end_us").cum_max().shift(1).over("session_index")
     bad = order.with_columns(until.alias("until")).filter(pl.col("start_us") < pl.col("until"))
-    bad = bad.with_columns(sessions["session_id"].gather(bad["session_index"]))
+    bad = bad.with_columns(
+        sessions["session_id"].gather(bad["session_index"]),
+        pl.Series("start_s", seconds(bad["start_us"])),
+        pl.Series("until_s", seconds(bad["until"])),
+    )
     what = "start_s={} must be >= {}, where an earlier period of session {} ends"
-    found.add(bad, pl.format(what, pl.col("start_us") / 1e6, pl.col("until") / 1e6, "session_id"))
+    found.add(bad, pl.format(what, "start_s", "until_s", "session_id"))
 
 
 def _joined(order: pl.DataFrame) -> tuple[pl.DataFrame, int]:

@@ -11,6 +11,7 @@ import csv
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from traces.errors import FINDINGS_SHOWN_MAX, BadInputError, Finding
 
 _BATCH_ROWS = 100_000
 _FIELD_CHARACTERS_MAX = 1 << 20
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character: JSON can write it, UTF-8 cannot
 _NUMBERS = (pl.Int64, pl.Float64, pl.Int32)
 _CSV_TYPES: dict[str, type[pl.DataType]] = {"start_s": pl.Float64, "end_s": pl.Float64, "priority": pl.Int64}
 
@@ -124,6 +126,8 @@ def decode_jsonl(data: bytes, source: str) -> Rows:
 
 def _plain_jsonl(data: bytes) -> Rows | None:
     """Read by polars; None where a type, a key or a count is not what a plain file has."""
+    if b"\\ud" in data or b"\\uD" in data:  # halves of characters, which polars does not pair
+        return None
     try:
         frame = pl.read_ndjson(io.BytesIO(data), infer_schema_length=None)
     except pl.exceptions.PolarsError:
@@ -201,7 +205,8 @@ def _json_value(name: str, value: object) -> str | None:
         return None
     if name in _CSV_TYPES:
         return repr(value) if isinstance(value, int | float) else None
-    return str(value) if isinstance(value, str | int) else None
+    text = str(value) if isinstance(value, str | int) else None
+    return text if text is None or _SURROGATE.search(text) is None else None
 
 
 def decode_parquet(data: bytes, source: str) -> Rows:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import gzip
 import io
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from traces.columns import OPTIONAL
 
@@ -23,11 +25,16 @@ def trace_table(sessions: pl.DataFrame, periods: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(
         [
             sessions["session_id"].gather(index),
-            (periods["start_us"] / _MICROSECONDS).alias("start_s"),
-            (periods["end_us"] / _MICROSECONDS).alias("end_s"),
+            pl.Series("start_s", seconds(periods["start_us"])),
+            pl.Series("end_s", seconds(periods["end_us"])),
             *(sessions[name].gather(index) for name in used),
         ]
     )
+
+
+def seconds(times_us: pl.Series) -> NDArray[np.float64]:
+    """The float nearest to each time (polars multiplies by 1e-6, which is not: 1.099169 becomes 1.0991689999999998)."""
+    return times_us.to_numpy() / _MICROSECONDS
 
 
 def _used(column: pl.Series) -> bool:

@@ -83,6 +83,8 @@ JSONL_CASES = {
     "no end": (ROW + '{"session_id":"b","start_s":3}\n', "2: end_s= must be a number of seconds"),
     "unknown key": (ROW + '{"session_id":"b","start_s":3,"end_s":4,"prio":1}\n', "2: column='prio' must be one of"),
     "repeated key": ('{"session_id":"a","session_id":"b","start_s":0,"end_s":1}\n', "1: row must name each key once"),
+    "half a character": ('{"session_id":"\\ud800","start_s":0,"end_s":1}\n', '1: session_id="\\ud800" must be'),
+    "a huge number": ('{"session_id":"a","start_s":0,"end_s":1' + "0" * 400 + "}\n", "must be finite"),
     "nothing": ("", "rows=0 must be at least 1"),
 }  # fmt: skip
 

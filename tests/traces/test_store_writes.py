@@ -80,3 +80,8 @@ def test_writing_to_an_unknown_ending_is_refused_before_anything_is_written(tmp_
     with pytest.raises(BadInputError, match=r"ending=\.xlsx must be one of"):
         write_trace(a_trace("a 0-1"), tmp_path / "t.xlsx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_times_are_written_as_the_shortest_decimals(tmp_path: Path) -> None:
+    write_trace(a_trace("a 1.099169-2.3 b 76.407949-123456.789012"), tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text().splitlines()[1:] == ["a,1.099169,2.3", "b,76.407949,123456.789012"]
