@@ -1,0 +1,1 @@
+"""Measurements: each prints a table, and its small form is a gate."""
