@@ -164,7 +164,8 @@ def comparison_figure(total: float, bound: float | None, others: Mapping[str, fl
     figure = go.Figure(layout=theme.layout(height=90 + 40 * len(rows), left=left, showlegend=False))
     figure.add_bar(
         x=[a for _, a, _ in rows], y=[n for n, _, _ in rows], orientation="h",
-        marker={"color": [c for _, _, c in rows]}, text=text, textposition="outside", textfont={"color": theme.INK}, hoverinfo="skip", cliponaxis=False,
+        marker={"color": [c for _, _, c in rows]}, text=text, textposition="outside",
+        textfont={"color": theme.INK}, hoverinfo="skip", cliponaxis=False,
     )  # fmt: skip
     figure.update_xaxes(
         **theme.value_axis("dollars"), tickprefix="$", range=[0, 1.25 * max(amount for _, amount, _ in rows)]

@@ -41,13 +41,14 @@
       if (from === undefined && !reset) return;
       linking = true;
       const all = timed.filter((other) => other !== plot).map((other) => Plotly.relayout(other,
-        from === undefined ? { "xaxis.range": other.dataset.range.split("|") } : { "xaxis.range": [from, to] }));
+        from === undefined ? { "xaxis.range": JSON.parse(other.dataset.range) } : { "xaxis.range": [from, to] }));
       Promise.all(all).finally(() => { linking = false; });
     });
   }
 
   for (const box of document.querySelectorAll("[data-figure]")) {
     const figure = page.figures[box.dataset.figure];
+    if (box.dataset.timed) box.dataset.range = JSON.stringify(figure.layout.xaxis.range);
     if (box.dataset.gaps) { // -1 stands for "off", which is drawn as nothing
       const heat = figure.data[0], wide = Number(box.dataset.gaps), cells = atob(heat.z.bdata), rows = [];
       for (let i = 0; i < cells.length; i += wide) {
@@ -59,9 +60,7 @@
       heat.z = rows;
     }
     pending.push(Plotly.newPlot(box, figure.data, figure.layout, config).then(() => {
-      if (!box.dataset.timed) return;
-      box.dataset.range = box.layout.xaxis.range.join("|");
-      link(box);
+      if (box.dataset.timed) link(box);
     }));
   }
 
@@ -171,7 +170,7 @@
       xaxis: Object.assign({}, x, { fixedrange: true, showgrid: false }),
       yaxis: { visible: false, fixedrange: true, range: [0, 1] },
     });
-    lanesBox.dataset.range = strip.dataset.range = range.join("|");
+    lanesBox.dataset.range = strip.dataset.range = JSON.stringify(range);
     for (const key of document.querySelectorAll("[data-window]")) {
       key.setAttribute("aria-pressed", String(Number(key.dataset.window) === index));
     }
@@ -203,8 +202,8 @@
     const full = lanesBox._fullLayout;
     if (!full || !shown) return;
     const edge = lanesBox.getBoundingClientRect();
-    const time = full.xaxis.p2d ? new Date(full.xaxis.p2d(event.clientX - edge.left - full._size.l) + "Z").getTime() : 0;
-    const y = full.yaxis.p2d(event.clientY - edge.top - full._size.t);
+    const time = full.xaxis.p2c(event.clientX - edge.left - full._size.l);
+    const y = full.yaxis.p2c(event.clientY - edge.top - full._size.t);
     const at = barAt(shown, time, y);
     if (!at || (at.bar < 0 && at.on < 0)) { tip.hidden = true; return; }
     const group = shown.groups.find((g) => at.lane >= g.first && at.lane < g.first + g.count);
