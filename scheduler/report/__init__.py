@@ -4,5 +4,6 @@ Decides what can be asked for (`render_report`, `render_pngs`); must never know 
 """
 
 from scheduler.report.page import render_report
+from scheduler.report.png import render_pngs
 
-__all__ = ["render_report"]
+__all__ = ["render_pngs", "render_report"]

@@ -19,10 +19,13 @@ from scheduler.report.series import CostParts, CostSeries, DemandSeries, Latency
 from scheduler.report.words import dollars, per_cent
 
 
-def demand_figure(schedule: Schedule, series: DemandSeries) -> go.Figure:
+_LEGEND_PX = 50  # between two rows of a figure
+
+
+def demand_figure(schedule: Schedule, series: DemandSeries, left: int) -> go.Figure:
     """Active sessions per profile above GPUs on over time; a third row of dollars per hour with several GPU types."""
     rows = 2 if series.needed_max is not None else 3
-    figure = go.Figure(layout=theme.layout(height=250 + 190 * (rows - 1), hovermode="x unified"))
+    figure = go.Figure(layout=theme.layout(height=250 + 190 * (rows - 1), left=left, hovermode="x unified"))
     at = _times(series.edges_us)
     colours = theme.profile_colours(len(schedule.fleet.profiles))
     for name, colour, sessions in zip(schedule.fleet.profiles, colours, series.sessions_mean, strict=True):
@@ -67,15 +70,16 @@ def _add_rate(figure: go.Figure, series: DemandSeries, at: Float) -> None:
     )  # fmt: skip
 
 
-def latency_figure(schedule: Schedule, series: LatencySeries) -> go.Figure:
+def latency_figure(schedule: Schedule, series: LatencySeries, left: int) -> go.Figure:
     """Worst, p99 and mean chunk latency against the targets; late and unserved sessions below where there are any."""
-    amiss = bool(series.late_mean.any() or series.unserved_mean.any())
-    figure = go.Figure(layout=theme.layout(height=470 if amiss else 320, hovermode="x unified"))
+    shortfalls = [("late", series.late_mean, theme.ALARM), ("unserved", series.unserved_mean, theme.UNSERVED)]
+    shortfalls = [row for row in shortfalls if row[1].any()]
+    figure = go.Figure(layout=theme.layout(height=470 if shortfalls else 320, left=left, hovermode="x unified"))
     at = _times(series.edges_us)
     for name, values, colour, width in (
-        ("worst", series.worst_ms, theme.INK, 1.2),
-        ("p99 of session time", series.p99_ms, "#0072B2", 1.2),
-        ("mean of session time", series.mean_ms, "#56B4E9", 2.0),
+        ("worst", series.worst_ms, theme.WORST, 3.2),
+        ("p99 of session time", series.p99_ms, theme.ACCENT, 1.3),
+        ("mean of session time", series.mean_ms, "#56B4E9", 1.8),
     ):
         line = {"width": width, "color": colour, "shape": "hv"}
         figure.add_scatter(x=at, y=_held(values), name=name, yaxis="y", line=line, hovertemplate="%{y:,.0f} ms")
@@ -86,16 +90,12 @@ def latency_figure(schedule: Schedule, series: LatencySeries) -> go.Figure:
             annotation_position="top right", yref="y",
         )  # fmt: skip
     titles = ["chunk latency (ms)"]
-    if amiss:
-        titles.append("sessions")
-        for name, values, colour in (
-            ("late", series.late_mean, theme.ALARM),
-            ("unserved", series.unserved_mean, theme.UNSERVED),
-        ):
-            line = {"width": 1, "color": colour, "shape": "hv"}
-            figure.add_scatter(
-                x=at, y=_held(values), name=name, yaxis="y2", line=line, fill="tozeroy", hovertemplate="%{y:,.2f}"
-            )
+    titles += ["sessions"] if shortfalls else []
+    for name, values, colour in shortfalls:
+        line = {"width": 1, "color": colour, "shape": "hv"}
+        figure.add_scatter(
+            x=at, y=_held(values), name=name, yaxis="y2", line=line, fill="tozeroy", hovertemplate="%{y:,.2f}"
+        )
     _stack_rows(figure, titles, series.edges_us, first_share=0.7)
     highest = max(float(np.nanmax(series.worst_ms, initial=0)), *_targets(schedule))
     figure.update_layout(yaxis={"range": [0, highest * 1.12]})
@@ -105,8 +105,8 @@ def latency_figure(schedule: Schedule, series: LatencySeries) -> go.Figure:
 def parts_figure(schedule: Schedule, parts: CostParts, move_dollars: float) -> go.Figure:
     """Where the money goes: one bar per GPU type, and one for migrations."""
     names = [escape(name) for name in schedule.fleet.gpu_types]
-    height = 112 + 44 * (len(names) + 1)
-    figure = go.Figure(layout=theme.layout(height=max(height, 230), left=88, barmode="stack"))
+    height = max(300, 112 + 44 * (len(names) + 1))
+    figure = go.Figure(layout=theme.layout(height=height, left=88, barmode="stack"))
     total = float(parts.total.sum()) + move_dollars
     for label, values, colour in zip(
         ("seats in use", "free seats, GPU serving", "on but empty", "starting up"),
@@ -125,7 +125,7 @@ def parts_figure(schedule: Schedule, parts: CostParts, move_dollars: float) -> g
         text=[dollars(move_dollars)], textposition="outside", cliponaxis=False,
         hovertemplate="migrations: $%{x:,.4f}<extra></extra>",
     )  # fmt: skip
-    figure.update_xaxes(**theme.value_axis("dollars"), tickprefix="$")
+    figure.update_xaxes(**theme.value_axis("dollars"), **theme.DOLLAR_TICKS)
     figure.update_yaxes(autorange="reversed", fixedrange=True, tickfont={"color": theme.INK})
     figure.update_layout(bargap=0.35)
     return figure
@@ -150,14 +150,14 @@ def cumulative_figure(series: CostSeries, bound_dollars: float | None) -> go.Fig
             annotation_position="top left",
         )  # fmt: skip
     _stack_rows(figure, ["dollars"], series.edges_us)
-    figure.update_layout(yaxis={"tickprefix": "$", "title": None})
+    figure.update_layout(yaxis={**theme.DOLLAR_TICKS, "title": None})
     return figure
 
 
 def comparison_figure(total: float, bound: float | None, others: Mapping[str, float]) -> go.Figure:
     """Total dollars: the bound, this plan, and what else one might do."""
     rows = [] if bound is None else [("lower bound", bound, theme.STARTING)]
-    rows.append(("this plan", total, "#0072B2"))
+    rows.append(("this plan", total, theme.ACCENT))
     rows.extend((escape(name), amount, theme.TYPES[1]) for name, amount in others.items())
     text = [dollars(a) + ("" if n == "this plan" else f" ({100 * (a / total - 1):+.2f} %)") for n, a, _ in rows]
     left = min(360, 30 + 7 * max(len(name) for name, _, _ in rows))
@@ -168,7 +168,7 @@ def comparison_figure(total: float, bound: float | None, others: Mapping[str, fl
         textfont={"color": theme.INK}, hoverinfo="skip", cliponaxis=False,
     )  # fmt: skip
     figure.update_xaxes(
-        **theme.value_axis("dollars"), tickprefix="$", range=[0, 1.25 * max(amount for _, amount, _ in rows)]
+        **theme.value_axis("dollars"), **theme.DOLLAR_TICKS, range=[0, 1.25 * max(amount for _, amount, _ in rows)]
     )
     figure.update_yaxes(autorange="reversed", fixedrange=True, tickfont={"color": theme.INK})
     figure.update_layout(bargap=0.4, margin={"t": 12})
@@ -188,7 +188,7 @@ def frontier_figure(frontier: pl.DataFrame, schedule: Schedule, total_dollars: f
     labels = [f"{per_cent(gap)} ({status})" for gap, status in rows.select("gap", "status").rows()]
     figure.add_scatter(
         x=targets, y=rows["total_dollars"].to_numpy(), name="best schedule found", mode="lines+markers+text",
-        line={"color": "#0072B2", "width": 2}, marker={"size": 8}, fill="tonexty", fillcolor="rgba(0,114,178,0.10)",
+        line={"color": theme.ACCENT, "width": 2}, marker={"size": 8}, fill="tonexty", fillcolor="rgba(0,114,178,0.10)",
         text=[per_cent(gap) for gap in rows["gap"]], textposition="top right", customdata=labels,
         textfont={"color": theme.MUTED, "size": 11},
         hovertemplate="target %{x:,.0f} ms: $%{y:,.2f}, gap %{customdata}<extra></extra>",
@@ -199,7 +199,7 @@ def frontier_figure(frontier: pl.DataFrame, schedule: Schedule, total_dollars: f
         hovertemplate="this plan: $%{y:,.2f}<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title="chunk latency target (ms)", gridcolor=theme.GRID, zeroline=False)
-    figure.update_yaxes(**theme.value_axis(""), tickprefix="$")
+    figure.update_yaxes(**theme.value_axis(""), **theme.DOLLAR_TICKS)
     return figure
 
 
@@ -207,7 +207,7 @@ def _stack_rows(figure: go.Figure, titles: list[str], edges_us: Int, first_share
     """Put y, y2, ... above each other over one time axis, the legend of each at its top left."""
     count = len(titles)
     shares = [1 / count] * count if first_share is None or count == 1 else [first_share, 1 - first_share]
-    top, space = 1.0, 0.13 if count > 1 else 0.0
+    top, space = 1.0, _LEGEND_PX / (figure.layout.height - 70)
     for index, (title, share) in enumerate(zip(titles, shares, strict=True)):
         key = f"y{index + 1}" if index else "y"
         bottom = max(top - share, 0.0)

@@ -96,9 +96,8 @@ def heat_figure(schedule: Schedule, heat: HeatMap, windows: tuple[Lanes, ...]) -
     edges = heat.edges_us / 1e3
     figure.add_heatmap(
         z=heat.percent, x=edges, y0=0, dy=1, zmin=0, zmax=100, colorscale=theme.HEAT, hoverongaps=False,
-        colorbar={"title": {"text": "seats used", "side": "right"}, "ticksuffix": " %", "thickness": 10, "len": 0.9,
-                  "outlinewidth": 0, "x": 1.01},
-        text=None, hovertemplate="%{x|%H:%M} %{y}: %{z} % of seats used<extra></extra>",
+        showscale=False,
+        hovertemplate="%{x|%H:%M} %{y}: %{z} % of seats used<extra></extra>",
     )  # fmt: skip
     marks = [(window.start_us / 1e3, window.end_us / 1e3, escape(window.title)) for window in windows]
     span_ms = (heat.edges_us[-1] - heat.edges_us[0]) / 1e3
@@ -118,7 +117,7 @@ def heat_figure(schedule: Schedule, heat: HeatMap, windows: tuple[Lanes, ...]) -
         range=[rows - 0.5, -0.5], tickvals=tick_rows, ticktext=tick_text, showgrid=False, zeroline=False,
         tickfont={"size": 11},
     )  # fmt: skip
-    figure.update_layout(margin={"t": 26, "r": 90})
+    figure.update_layout(margin={"t": 26})
     return figure
 
 

@@ -57,7 +57,8 @@ def windows_of(schedule: Schedule) -> tuple[Lanes, ...]:
     if not is_crowded(schedule):
         return (_lanes(schedule, "Whole trace", schedule.start_us, schedule.end_us),)
     length_us = _window_us(schedule)
-    edges_us = np.arange(0, max(int(schedule.periods.end_us.max()), length_us) + 1, length_us, dtype=np.int64)
+    whole = max(int(schedule.periods.end_us.max()) // length_us, 1)  # a last, shorter window is never chosen
+    edges_us = np.arange(whole + 1, dtype=np.int64) * length_us
     cut = overlaps(schedule.placed.start_us, schedule.placed.end_us, edges_us)
     busy = np.bincount(cut.bin, cut.seconds, len(edges_us) - 1)
     moves = np.histogram(schedule.moves.at_us, edges_us)[0]

@@ -15,16 +15,16 @@ from scheduler.report.gpu_table import GpuRow
 ROWS_SHOWN, ROWS_MAX = 10, 1000
 _TERMS = (
     ("active", "A session wants chunks now; between its active periods it is idle, occupies no GPU and costs nothing."),
-    ("chunk latency", "f_g: the time of one batch round of a GPU, shared by all active sessions on it. Transfers and the wait "
-     "for a round are not in it."),
+    ("chunk latency", "f_g: the time of one batch round of a GPU, which all active sessions on it share. Transfers and "
+     "the wait for a round are not in it."),
     ("late", "Session-seconds on a GPU whose chunk latency is above the session's target."),
     ("unserved", "Session-seconds in which an active session has no GPU."),
-    ("migration", "A change of GPU within an active period, at an epoch boundary. It costs its transfer time at the price "
-     "of the target GPU."),
+    ("migration", "A change of GPU within an active period, at an epoch boundary. It costs its transfer time at the "
+     "price of the target GPU."),
     ("lower bound", "A value that no schedule can be better than, whatever method finds it."),
     ("gap", "(value - lower bound) / value of what was minimised: the largest share that could still be gained."),
-    ("seat", "1 / (most sessions of one profile alone that a GPU holds and serves on time). Sessions of several profiles "
-     "add up; a GPU loaded beyond its seats counts as fully used."),
+    ("seat", "1 / (most sessions of one profile alone that a GPU holds and serves on time). Sessions of several "
+     "profiles add up; a GPU loaded beyond its seats counts as fully used."),
 )  # fmt: skip
 
 

@@ -162,7 +162,8 @@
       height: count * w.px + 8, margin: { l: look.left, r: 42, t: 4, b: 4 }, dragmode: "zoom", showlegend: false,
       xaxis: Object.assign({}, x, { showticklabels: false, ticks: "" }),
       yaxis: { range: [count - 0.5, -0.5], tickmode: "array", tickvals: w.gpus.map((_, i) => i),
-        ticktext: w.gpus.map(plain), tickfont: { size: Math.min(11, w.px - 2) }, showgrid: false, zeroline: false },
+        ticktext: w.gpus.map(plain), tickfont: { size: Math.min(11, w.px - 2) },
+        ticklabeloverflow: "allow", showgrid: false, zeroline: false },
       shapes: shapesOf(w), annotations: labelsOf(w),
     });
     const axis = Object.assign({}, base, {

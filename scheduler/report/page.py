@@ -82,7 +82,7 @@ def _demand(page: _Page, schedule: Schedule, plan: OfflinePlan) -> str:
             "The dotted line is how many GPUs any schedule needs at that time to serve everybody on time; "
             "what lies above it is start-up and GPUs kept on."
         )
-    drawn = page.plot("demand", figures.demand_figure(schedule, series), timed=1)
+    drawn = page.plot("demand", figures.demand_figure(schedule, series, lane_payload.left_margin(schedule)), timed=1)
     how = f"Sessions are means and GPUs are peaks of each {width}."
     return f'<section id="demand"><h2>Demand and GPUs</h2><p>{line} {how}</p>{drawn}</section>'
 
@@ -102,6 +102,9 @@ def _lanes(page: _Page, schedule: Schedule, trace: Trace) -> str:
             f"{rows} is; white is off. Below are the placements themselves, in a few windows of time.</p>"
         )
         figure = lane_payload.heat_figure(schedule, heat, windows)
+        shades = ",".join(colour for _, colour in theme.HEAT)
+        scale = f'<i class="scale" style="background:linear-gradient(90deg,{shades})"></i>'
+        parts.append(f'<ul class="key"><li>{scale}0 to 100 % of seats used while on</li></ul>')
         parts.append(page.plot("heat", figure, timed=1, gaps=heat.percent.shape[1]))
         keys = "".join(
             f'<button type="button" data-window="{index}" aria-pressed="false">'
@@ -159,7 +162,7 @@ def _key(schedule: Schedule) -> str:
 
 def _latency(page: _Page, schedule: Schedule) -> str:
     series = latency_series(schedule, edges_of(schedule))
-    drawn = page.plot("latency", figures.latency_figure(schedule, series), timed=1)
+    drawn = page.plot("latency", figures.latency_figure(schedule, series, lane_payload.left_margin(schedule)), timed=1)
     width = duration(float(series.edges_us[1] - series.edges_us[0]) / US_PER_S)
     text = (
         f"The time of one batch round on each GPU. Worst of all GPUs, p99 and mean over session time, in each {width}; "
@@ -193,7 +196,7 @@ def _cost(page: _Page, schedule: Schedule, plan: OfflinePlan, comparison: Mappin
 def _frontier(page: _Page, schedule: Schedule, plan: OfflinePlan) -> str:
     assert plan.frontier is not None
     figure = figures.frontier_figure(plan.frontier, schedule, plan.objective.total_dollars)
-    text = "What other latency targets would cost. The shaded band is what is not proven: the labels are its share, the gap."
+    text = "What other latency targets would cost. The shaded band is not proven; the labels are its share, the gap."
     return f'<section id="frontier"><h2>Cost against latency</h2><p>{text}</p>{page.plot("frontier", figure)}</section>'
 
 

@@ -18,11 +18,14 @@ PAPER = "#ffffff"
 PAID = "#dfe6ed"  # a GPU that is on
 STARTING = "#b7c3d0"
 BOUND = "#111827"
+ACCENT = "#0072B2"
+WORST = "#98a5b3"
 ALARM = "#D55E00"  # targets, and what misses them
 UNSERVED = "#7a1f5c"
 PARTS = ("#2f6d8f", "#8fb8cd", "#c9d3dc", "#e3d5b8")  # seats used, seats free, empty, starting up
 TYPES = ("#44566b", "#8a9bae", "#c3cdd8", "#6f7f5f", "#b5a27c")
 HEAT = ((0.0, "#eef2f5"), (0.25, "#c2d9e6"), (0.5, "#7fb0cb"), (0.75, "#3a7ea6"), (1.0, "#0b4a73"))
+DOLLAR_TICKS = {"tickprefix": "$", "tickformat": ",.4~f"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -36,7 +39,7 @@ def layout(*, height: int, left: int = 64, **more: Any) -> dict[str, Any]:
     """What all plotly figures have in common."""
     return {
         "height": height,
-        "margin": {"l": left, "r": 24, "t": 34, "b": 44},
+        "margin": {"l": left, "r": 42, "t": 26, "b": 44},
         "paper_bgcolor": PAPER,
         "plot_bgcolor": PAPER,
         "font": {"family": FONT, "size": 12, "color": MUTED},

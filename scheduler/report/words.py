@@ -71,7 +71,8 @@ def verdict(plan: OfflinePlan) -> str:
     """A badge's worth of the certificate."""
     if plan.certificate.status == "optimal":
         return "Proven optimal"
-    return f"Proven within {per_cent(plan.gap)} of the optimum"
+    what = "Cost" if plan.minimize == "cost" else "Worst latency"
+    return f"{what} proven within {per_cent(plan.gap)} of the optimum"
 
 
 def big_figures(plan: OfflinePlan, active_session_s: float) -> tuple[Figure, ...]:

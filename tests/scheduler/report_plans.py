@@ -27,10 +27,10 @@ from scheduler.report.series import cost_parts, edges_of, latency_series
 from traces.trace import PERIODS_SCHEMA, SESSIONS_SCHEMA, Trace
 
 PROFILE_MS = {
-    "wan-1.3b-480p": [215.0, 300.0, 390.0, 480.0, 570.0, 660.0, 750.0, 840.0],
-    "wan-1.3b-720p": [260.0, 420.0, 560.0, 700.0, 900.0],
-    "self-forcing-14b": [380.0, 640.0, 910.0],
-    "longlive-2-5b": [230.0, 370.0, 500.0, 620.0, 740.0, 870.0],
+    "wan-1.3b-480p": [125.0 + 90.0 * n for n in range(1, 13)],
+    "wan-1.3b-720p": [120.0 + 145.0 * n for n in range(1, 13)],
+    "self-forcing-14b": [110.0 + 265.0 * n for n in range(1, 13)],
+    "longlive-2-5b": [105.0 + 126.0 * n for n in range(1, 13)],
 }
 
 
