@@ -19,7 +19,7 @@ from scheduler.report.steps import Steps, steps_of
 class Needed:
     """The lower bound over time, as far as single rows of the certificate tell it."""
 
-    gpus: Steps | None  # with one GPU type: GPUs on, rounded up; None with several types
+    gpus: Steps | None  # with one GPU type: GPUs on, rounded up; None with several types, or without rows
     dollars_per_hour: Steps
 
 
@@ -36,7 +36,7 @@ def needed_of(schedule: Schedule, needed: pl.DataFrame) -> Needed:
     type_weights = _matrix(needed["type_weights"], len(prices))
     epoch = needed["epoch"].to_numpy()
     epoch_us = round(schedule.fleet.epoch_s * US_PER_S)
-    if len(prices) == 1:
+    if len(prices) == 1 and len(epoch):
         gpus = np.ceil(wanted / type_weights[:, 0] - 1e-9)
         steps = _by_epoch(epoch, gpus, epoch_us)
         return Needed(gpus=steps, dollars_per_hour=Steps(at_us=steps.at_us, value=steps.value * prices[0]))

@@ -18,13 +18,12 @@ from scheduler.report.schedule import Float, Int, Schedule
 from scheduler.report.series import CostParts, CostSeries, DemandSeries, LatencySeries
 from scheduler.report.words import dollars, per_cent
 
-
 _LEGEND_PX = 50  # between two rows of a figure
 
 
 def demand_figure(schedule: Schedule, series: DemandSeries, left: int) -> go.Figure:
     """Active sessions per profile above GPUs on over time; a third row of dollars per hour with several GPU types."""
-    rows = 2 if series.needed_max is not None else 3
+    rows = 2 if len(schedule.fleet.gpu_types) == 1 else 3
     figure = go.Figure(layout=theme.layout(height=250 + 190 * (rows - 1), left=left, hovermode="x unified"))
     at = _times(series.edges_us)
     colours = theme.profile_colours(len(schedule.fleet.profiles))
@@ -39,6 +38,9 @@ def demand_figure(schedule: Schedule, series: DemandSeries, left: int) -> go.Fig
     if rows == 3:
         _add_rate(figure, series, at)
     _stack_rows(figure, ["active sessions", "GPUs", "$ per hour"][:rows], series.edges_us)
+    for axis, highest in (("yaxis", series.sessions_max.max()), ("yaxis2", series.gpus_max.sum(axis=0).max())):
+        if highest <= 5:
+            figure.update_layout({axis: {"dtick": 1}})
     return figure
 
 
@@ -64,6 +66,8 @@ def _add_rate(figure: go.Figure, series: DemandSeries, at: Float) -> None:
         x=at, y=_held(series.paid_per_hour), name="paid per hour", yaxis="y3", fill="tozeroy", fillcolor=theme.PAID,
         line={"width": 1.5, "color": theme.TYPES[0], "shape": "hv"}, hovertemplate="$%{y:,.2f}",
     )  # fmt: skip
+    if not series.needed_per_hour.any():
+        return
     figure.add_scatter(
         x=at, y=_held(series.needed_per_hour), name="needed per hour (lower bound)", yaxis="y3",
         line={"width": 1.5, "color": theme.ALARM, "shape": "hv", "dash": "2px,2px"}, hovertemplate="$%{y:,.2f}",
@@ -86,7 +90,10 @@ def latency_figure(schedule: Schedule, series: LatencySeries, left: int) -> go.F
     for target_ms, profiles in _targets(schedule).items():
         figure.add_hline(
             y=target_ms, line={"color": theme.ALARM, "width": 1.5, "dash": "6px,4px"}, layer="above",
-            annotation={"text": f"target {target_ms:,.0f} ms{profiles}", "font": {"color": theme.ALARM}},
+            annotation={
+                "text": f"target {target_ms:,.0f} ms{profiles}", "font": {"color": theme.ALARM},
+                "bgcolor": "rgba(255,255,255,0.8)",
+            },
             annotation_position="top right", yref="y",
         )  # fmt: skip
     titles = ["chunk latency (ms)"]
@@ -134,22 +141,23 @@ def parts_figure(schedule: Schedule, parts: CostParts, move_dollars: float) -> g
 def cumulative_figure(series: CostSeries, bound_dollars: float | None) -> go.Figure:
     """Dollars so far, against what any schedule has paid by then and the certified bound of the whole."""
     figure = go.Figure(layout=theme.layout(height=300, hovermode="x unified"))
-    at = series.edges_us / 1e3
+    at = _times(series.edges_us)
     figure.add_scatter(
         x=at, y=series.paid, name="paid so far", line={"width": 2, "color": theme.TYPES[0]}, fill="tozeroy",
         fillcolor=theme.PAID, hovertemplate="$%{y:,.2f}",
     )  # fmt: skip
-    figure.add_scatter(
-        x=at, y=series.needed, name="needed so far (start-up not counted)",
-        line={"width": 1.5, "color": theme.ALARM, "dash": "2px,2px"}, hovertemplate="$%{y:,.2f}",
-    )  # fmt: skip
+    if series.needed.any():
+        figure.add_scatter(
+            x=at, y=series.needed, name="needed so far (start-up not counted)",
+            line={"width": 1.5, "color": theme.ALARM, "dash": "2px,2px"}, hovertemplate="$%{y:,.2f}",
+        )  # fmt: skip
     if bound_dollars is not None:
         figure.add_hline(
             y=bound_dollars, line={"color": theme.BOUND, "width": 1, "dash": "6px,4px"},
             annotation={"text": f"certified bound {dollars(bound_dollars)}", "font": {"color": theme.INK}},
             annotation_position="top left",
         )  # fmt: skip
-    _stack_rows(figure, ["dollars"], series.edges_us)
+    _stack_rows(figure, ["dollars"], series.edges_us, ticks_max=6)
     figure.update_layout(yaxis={**theme.DOLLAR_TICKS, "title": None})
     return figure
 
@@ -203,7 +211,9 @@ def frontier_figure(frontier: pl.DataFrame, schedule: Schedule, total_dollars: f
     return figure
 
 
-def _stack_rows(figure: go.Figure, titles: list[str], edges_us: Int, first_share: float | None = None) -> None:
+def _stack_rows(
+    figure: go.Figure, titles: list[str], edges_us: Int, first_share: float | None = None, ticks_max: int = 12
+) -> None:
     """Put y, y2, ... above each other over one time axis, the legend of each at its top left."""
     count = len(titles)
     shares = [1 / count] * count if first_share is None or count == 1 else [first_share, 1 - first_share]
@@ -222,7 +232,7 @@ def _stack_rows(figure: go.Figure, titles: list[str], edges_us: Int, first_share
         )
         top = bottom
     last = f"y{count}" if count > 1 else "y"
-    axis = theme.time_axis(int(edges_us[-1]), int(edges_us[0]), anchor=last)
+    axis = theme.time_axis(int(edges_us[-1]), int(edges_us[0]), ticks_max, anchor=last)
     figure.update_layout(xaxis=axis)
 
 
@@ -241,7 +251,7 @@ def _type_colours(schedule: Schedule) -> list[str]:
 
 
 def _times(edges_us: Int) -> Float:
-    milliseconds: Float = edges_us / 1e3
+    milliseconds: Float = theme.clock_ms(edges_us)
     return milliseconds
 
 

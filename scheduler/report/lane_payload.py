@@ -17,6 +17,7 @@ import polars as pl
 from scheduler.report import theme
 from scheduler.report.lanes import HeatMap, Lanes
 from scheduler.report.schedule import Schedule
+from scheduler.report.theme import clock_ms, clock_text
 from scheduler.report.words import duration
 
 LANE_PX_MIN, LANE_PX_MAX = 12, 34
@@ -40,8 +41,8 @@ def window_payload(schedule: Schedule, lanes: Lanes, session_ids: pl.Series) -> 
     bars, moved = lanes.placed_index, lanes.move_index
     return {
         "title": lanes.title,
-        "start": lanes.start_us / 1e3,
-        "end": lanes.end_us / 1e3,
+        "start": clock_ms(lanes.start_us),
+        "end": clock_ms(lanes.end_us),
         "slots": lanes.slots,
         "px": lane_px(len(lanes.gpu_index)),
         "gpus": [gpus.gpu_id[index] for index in lanes.gpu_index],
@@ -50,18 +51,18 @@ def window_payload(schedule: Schedule, lanes: Lanes, session_ids: pl.Series) -> 
             "lane": packed(lanes.lane, "<u2"),
             "slot": packed(lanes.slot, "<u2"),
             "profile": packed(placed.profile_index[bars], "<u1"),
-            "start": packed(placed.start_us[bars] / 1e3, "<f8"),
-            "end": packed(placed.end_us[bars] / 1e3, "<f8"),
+            "start": packed(clock_ms(placed.start_us[bars]), "<f8"),
+            "end": packed(clock_ms(placed.end_us[bars]), "<f8"),
             "session": session_ids.gather(placed.session_index[bars]).to_list(),
         },
         "on": {
             "lane": packed(lanes.on_lane, "<u2"),
-            "on": packed(on.on_us[lanes.on_index] / 1e3, "<f8"),
-            "usable": packed(on.usable_us[lanes.on_index] / 1e3, "<f8"),
-            "off": packed(on.off_us[lanes.on_index] / 1e3, "<f8"),
+            "on": packed(clock_ms(on.on_us[lanes.on_index]), "<f8"),
+            "usable": packed(clock_ms(on.usable_us[lanes.on_index]), "<f8"),
+            "off": packed(clock_ms(on.off_us[lanes.on_index]), "<f8"),
         },
         "moves": {
-            "at": packed(moves.at_us[moved] / 1e3, "<f8"),
+            "at": packed(clock_ms(moves.at_us[moved]), "<f8"),
             "source": packed(lane_of[moves.source_index[moved]], "<u2"),
             "target": packed(lane_of[moves.target_index[moved]], "<u2"),
         },
@@ -93,19 +94,19 @@ def heat_figure(schedule: Schedule, heat: HeatMap, windows: tuple[Lanes, ...]) -
     """All GPUs and all times: how full each GPU is, with the windows marked."""
     rows = len(heat.percent)
     figure = go.Figure(layout=theme.layout(height=int(np.clip(90 + 3 * rows, 240, 520)), left=left_margin(schedule)))
-    edges = heat.edges_us / 1e3
+    edges = clock_ms(heat.edges_us)
     figure.add_heatmap(
         z=heat.percent, x=edges, y0=0, dy=1, zmin=0, zmax=100, colorscale=theme.HEAT, hoverongaps=False,
         showscale=False,
         hovertemplate="%{x|%H:%M} %{y}: %{z} % of seats used<extra></extra>",
     )  # fmt: skip
-    marks = [(window.start_us / 1e3, window.end_us / 1e3, escape(window.title)) for window in windows]
+    marks = [(clock_ms(window.start_us), clock_ms(window.end_us), escape(window.title)) for window in windows]
     span_ms = (heat.edges_us[-1] - heat.edges_us[0]) / 1e3
     for start, end, title in marks:
         middle, half = (start + end) / 2, max((end - start) / 2, span_ms / 1500)
         figure.add_shape(
             type="rect", x0=middle - half, x1=middle + half, y0=0, y1=1, yref="paper",
-            line={"color": theme.ALARM, "width": 1}, fillcolor="rgba(213,94,0,0.25)",
+            line={"color": theme.ALARM, "width": 1}, fillcolor="rgba(213,94,0,0.10)",
         )  # fmt: skip
         figure.add_annotation(
             x=middle, y=1, yref="paper", yanchor="bottom", text=title, showarrow=False,
@@ -131,7 +132,5 @@ def _heat_ticks(schedule: Schedule, heat: HeatMap) -> tuple[list[int], list[str]
 
 
 def window_label(lanes: Lanes) -> str:
-    """ "Busiest: 1 h from 13:00:00"."""
-    seconds = max(lanes.start_us, 0) // 1_000_000
-    clock = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return f"{lanes.title}: {duration((lanes.end_us - lanes.start_us) / 1e6)} from {clock}"
+    """ "Busiest: 1 h from 13:00"."""
+    return f"{lanes.title}: {duration((lanes.end_us - lanes.start_us) / 1e6)} from {clock_text(lanes.start_us)}"

@@ -35,9 +35,10 @@ def header(plan: OfflinePlan, active_session_s: float) -> str:
     for pool in plan.fleet.pools:
         capacity[pool.gpu_type] = capacity.get(pool.gpu_type, 0) + pool.nodes * pool.gpus_per_node
     fleet = " + ".join(f"{count:,} {name}" for name, count in capacity.items())
+    sessions, periods = words.counted(plan.sessions, "session"), words.counted(plan.periods, "active period")
     facts = (
-        ("Trace", f"{plan.sessions:,} sessions, {plan.periods:,} active periods, {words.duration(plan.horizon_s)}"),
-        ("Fleet", f"{fleet} on {nodes:,} node{'s' if nodes != 1 else ''}, {plan.fleet.batching} batching"),
+        ("Trace", f"{sessions}, {periods}, {words.duration(plan.horizon_s)}"),
+        ("Fleet", f"{fleet} on {words.counted(nodes, 'node')}, {plan.fleet.batching} batching"),
         ("Epoch", words.duration(plan.fleet.epoch_s)),
         ("Minimised", words.minimised(plan)),
     )

@@ -17,8 +17,8 @@
     return new ARRAYS[spec.dtype](bytes.buffer);
   }
 
-  function clock(ms) {
-    const s = Math.round(ms / 100) / 10, sign = s < 0 ? "-" : "", a = Math.abs(s);
+  function clock(at) {
+    const s = Math.round((at - page.lanes.zero) / 100) / 10, sign = s < 0 ? "-" : "", a = Math.abs(s);
     const two = (n) => String(Math.floor(n)).padStart(2, "0");
     const day = Math.floor(a / 86400), rest = a % 86400;
     const text = two(rest / 3600) + ":" + two((rest / 60) % 60) + ":" + two(rest % 60);

@@ -72,14 +72,16 @@ def _demand(page: _Page, schedule: Schedule, plan: OfflinePlan) -> str:
     needed = needed_of(schedule, plan.needed)
     series = demand_series(schedule, needed, edges_us)
     width = duration(float(edges_us[1] - edges_us[0]) / US_PER_S)
-    if needed.gpus is None:
+    if plan.needed.is_empty():
+        line = "The certificate has no rows per epoch, so no bound is drawn over time."
+    elif needed.gpus is None:
         line = (
             "With several GPU types no single number of GPUs is needed, so the bound is in dollars per hour: "
             "what any choice of types must pay at least."
         )
     else:
         line = (
-            "The dotted line is how many GPUs any schedule needs at that time to serve everybody on time; "
+            "The dotted line is how many GPUs any schedule that serves everybody on time needs at that moment; "
             "what lies above it is start-up and GPUs kept on."
         )
     drawn = page.plot("demand", figures.demand_figure(schedule, series, lane_payload.left_margin(schedule)), timed=1)
@@ -136,6 +138,7 @@ def _lane_look(schedule: Schedule) -> dict[str, Any]:
     colours = theme.profile_colours(len(schedule.fleet.profiles))
     pairs = zip(schedule.fleet.profiles, colours, strict=True)
     return {
+        "zero": theme.ZERO_MS,
         "profiles": [{"name": name, "colour": colour} for name, colour in pairs],
         "look": {
             "paid": theme.PAID,
@@ -166,7 +169,7 @@ def _latency(page: _Page, schedule: Schedule) -> str:
     width = duration(float(series.edges_us[1] - series.edges_us[0]) / US_PER_S)
     text = (
         f"The time of one batch round on each GPU. Worst of all GPUs, p99 and mean over session time, in each {width}; "
-        "a peak stays a peak however short it is."
+        "peaks are kept, however short."
     )
     return f'<section id="latency"><h2>Chunk latency</h2><p>{text}</p>{drawn}</section>'
 

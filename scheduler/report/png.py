@@ -28,7 +28,7 @@ _HOUR_US = 3_600e6
 
 
 def render_pngs(plan: OfflinePlan, trace: Trace) -> dict[str, bytes]:
-    """File name -> PNG: demand, swim-lanes (the whole trace or its busiest window), chunk latency, cost, frontier if any.
+    """File name -> PNG: demand, swim-lanes (whole or busiest window), chunk latency, cost, and frontier if any.
 
     Raises `BadInputError` where matplotlib, the extra `png`, is not installed.
     """
@@ -217,8 +217,17 @@ def _line(axis: Axes, edges_us: Int, values: Float, colour: str, name: str, **mo
 
 
 def _finish_time(axis: Axes, edges_us: Int) -> None:
+    from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+    step_us = theme.tick_step_us(int(edges_us[-1] - edges_us[0]), 12)
+
+    def text(hours: float, _: int) -> str:
+        return theme.clock_text(round(hours * 3600) * 1_000_000, seconds=step_us % 60_000_000 > 0)
+
     axis.set_xlim(edges_us[0] / _HOUR_US, edges_us[-1] / _HOUR_US)
-    axis.set_xlabel("hours since the start of the trace")
+    axis.xaxis.set_major_locator(MultipleLocator(step_us / _HOUR_US))
+    axis.xaxis.set_major_formatter(FuncFormatter(text))
+    axis.set_xlabel("time since the start of the trace (hh:mm)")
 
 
 def _legend(axis: Axes) -> None:

@@ -19,6 +19,7 @@ PAID = "#dfe6ed"  # a GPU that is on
 STARTING = "#b7c3d0"
 BOUND = "#111827"
 ACCENT = "#0072B2"
+ZERO_MS = 978_307_200_000
 WORST = "#98a5b3"
 ALARM = "#D55E00"  # targets, and what misses them
 UNSERVED = "#7a1f5c"
@@ -33,6 +34,14 @@ def profile_colours(count: int) -> tuple[str, ...]:
     """One colour per profile, the same in every picture; beyond nine they repeat."""
     colours = _FEW if count <= len(_FEW) else _MANY
     return tuple(colours[index % len(colours)] for index in range(count))
+
+
+def clock_ms(since_start_us: Any) -> Any:
+    """A time of the trace as plotly's dates want it: milliseconds, with the trace starting on 2001-01-01.
+
+    Near 1970 plotly.js would read some numbers of milliseconds as years.
+    """
+    return ZERO_MS + since_start_us / 1e3
 
 
 def layout(*, height: int, left: int = 64, **more: Any) -> dict[str, Any]:
@@ -52,26 +61,56 @@ def layout(*, height: int, left: int = 64, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def time_axis(end_us: int, start_us: int = 0, **more: Any) -> dict[str, Any]:
-    """An axis of milliseconds since the trace's start, shown as hours and minutes, and days if several."""
+def time_axis(end_us: int, start_us: int = 0, ticks_max: int = 12, **more: Any) -> dict[str, Any]:
+    """An axis of `clock_ms`, shown as hours and minutes since the trace's start, and days where there are several."""
     day = "\nday %-j" if end_us > 86_400e6 * 1.05 else ""
-    return {
-        "type": "date",
-        "range": [start_us / 1e3, end_us / 1e3],
-        "gridcolor": GRID,
-        "linecolor": "#cfd8e0",
-        "ticks": "outside",
-        "ticklen": 4,
-        "tickcolor": "#cfd8e0",
+    ticks = {
         "tickformatstops": [
             {"dtickrange": [None, 1000], "value": "%H:%M:%S.%L"},
             {"dtickrange": [1000, 60_000], "value": "%H:%M:%S" + day},
             {"dtickrange": [60_000, 86_400_000], "value": "%H:%M" + day},
             {"dtickrange": [86_400_000, None], "value": "day %-j"},
-        ],
+        ]
+    }
+    if -start_us > 0.02 * (end_us - start_us):
+        ticks = _signed_ticks(start_us, end_us, ticks_max)
+    return {
+        "type": "date",
+        "range": [clock_ms(start_us), clock_ms(end_us)],
+        "gridcolor": GRID,
+        "linecolor": "#cfd8e0",
+        "ticks": "outside",
+        "ticklen": 4,
+        "tickcolor": "#cfd8e0",
         "hoverformat": ("day %-j, " if day else "") + "%H:%M:%S",
+        **ticks,
         **more,
     }
+
+
+def _signed_ticks(start_us: int, end_us: int, ticks_max: int) -> dict[str, Any]:
+    """Ticks with a minus before the trace's start, where the start-up is long enough to be seen."""
+    step_us = tick_step_us(end_us - start_us, ticks_max)
+    at_us = range(-(-start_us // step_us) * step_us, end_us + 1, step_us)
+    return {
+        "tickmode": "array",
+        "tickvals": [clock_ms(us) for us in at_us],
+        "ticktext": [clock_text(us, seconds=step_us % 60_000_000 > 0) for us in at_us],
+    }
+
+
+def tick_step_us(span_us: int, ticks_max: int) -> int:
+    """The least round step with at most about `ticks_max` ticks."""
+    steps_s = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800)
+    return next((s for s in steps_s if span_us <= s * ticks_max * 1e6), 604_800) * 1_000_000
+
+
+def clock_text(since_start_us: int, *, seconds: bool = False) -> str:
+    """ "01:30" or "-00:00:30", with "day 3, " before it from the second day on; seconds also where they are not 0."""
+    whole_s = abs(since_start_us) // 1_000_000
+    days, rest = divmod(whole_s, 86_400)
+    text = f"{rest // 3600:02d}:{rest // 60 % 60:02d}" + (f":{rest % 60:02d}" if rest % 60 or seconds else "")
+    return (f"day {days + 1}, " if days else "") + ("-" if since_start_us < 0 else "") + text
 
 
 def value_axis(title: str, **more: Any) -> dict[str, Any]:

@@ -23,9 +23,9 @@ class Figure:
 
 
 def dollars(amount: float) -> str:
-    """Cents up to ten thousand dollars, whole dollars beyond; four digits for what is less than a dollar."""
+    """Cents up to ten thousand dollars, whole dollars beyond; three digits of what is less than a dollar."""
     if amount and abs(amount) < 1:
-        return f"${amount:,.4f}"
+        return f"${amount:.3g}" if abs(amount) >= 1e-4 else "< $0.0001"
     return f"${amount:,.2f}" if abs(amount) < 10_000 else f"${amount:,.0f}"
 
 
@@ -43,8 +43,15 @@ def milliseconds(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Whole from 100 on, one digit after the point below, none for whole numbers."""
-    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.1f}"
+    """Three digits at least, none after the point of a whole number."""
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.3g}"
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 session", "2 sessions"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def duration(seconds: float) -> str:
@@ -90,7 +97,7 @@ def big_figures(plan: OfflinePlan, active_session_s: float) -> tuple[Figure, ...
         note=f"mean {milliseconds(objective.chunk_latency_ms_mean)} ms, target {_targets(plan)}",
         alarming=objective.late_session_seconds > 0,
     )
-    hours = Figure(label="GPU-hours", value=f"{objective.gpu_hours:,.1f}", unit="h", note=_fleet_note(plan))
+    hours = Figure(label="GPU-hours", value=number(objective.gpu_hours), unit="h", note=_fleet_note(plan))
     moves = Figure(label="Migrations", value=f"{objective.migrations:,}", note=_per_session(plan))
     late = _session_seconds("Late", objective.late_session_seconds, active_session_s)
     unserved = _session_seconds("Unserved", objective.unserved_session_seconds, active_session_s)
