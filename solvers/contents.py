@@ -1,7 +1,7 @@
 """What a GPU can hold: every content (sessions per class) that a GPU type can run, and how contents follow each other.
 
-Decides feasibility of a single GPU at a single instant, for every batching model, once and for all as a table; must never
-know time, prices or which GPU it is.
+Decides feasibility of a single GPU at a single instant, for every batching model, once and for all as a table; must
+never know time, prices or which GPU it is.
 """
 
 from __future__ import annotations
