@@ -1,7 +1,7 @@
 """What a GPU can hold: every content (sessions per class) that a GPU type can run, and how contents follow each other.
 
-Decides feasibility of a single GPU at a single instant, for every batching model, once and for all as a table; must never
-know time, prices or which GPU it is.
+Decides feasibility of a single GPU at a single instant, for every batching model, once and for all as a table; must
+never know time, prices or which GPU it is.
 """
 
 from __future__ import annotations
@@ -147,19 +147,35 @@ def _fits(
 
 def _transitions(counts: IntArray) -> tuple[IntArray, IntArray]:
     """`add` and `remove` tables, by looking each neighbour up among the sorted codes of all contents."""
-    base = int(counts.max(initial=0)) + 2
-    powers = base ** np.arange(counts.shape[1], dtype=object)
-    if int(powers[-1]) * base >= 2**62:
-        powers = np.array([hash(("class", i)) % 2**31 * 2**28 + i for i in range(counts.shape[1])], dtype=object)
-    weights = powers.astype(np.int64)
-    codes = counts.astype(np.int64) @ weights
+    codes, weights = _codes(counts)
     order = np.argsort(codes, kind="stable")
     add = np.full(counts.shape, -1, dtype=np.int32)
     remove = np.full(counts.shape, -1, dtype=np.int32)
     for class_index, weight in enumerate(weights):
         position = np.searchsorted(codes, codes + weight, sorter=order)
         candidate = order[np.minimum(position, len(codes) - 1)]
-        found = codes[candidate] == codes + weight
-        add[found, class_index] = candidate[found]
-        remove[candidate[found], class_index] = np.flatnonzero(found)
+        rows = np.flatnonzero(codes[candidate] == codes + weight)
+        difference = counts[candidate[rows]] - counts[rows]
+        difference[:, class_index] -= 1
+        rows = rows[~difference.any(axis=1)]  # codes may wrap around, rows tell the truth
+        add[rows, class_index] = candidate[rows]
+        remove[candidate[rows], class_index] = rows
     return add, remove
+
+
+def _codes(counts: IntArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """A code of its own for each (distinct) row, linear in the counts, and the weights of the classes.
+
+    Numbers of a base where they fit into 63 bits; for many classes, seeded weights modulo 2^64 that happen to be distinct.
+    """
+    classes = counts.shape[1]
+    base = int(counts.max(initial=0)) + 2
+    if base**classes < 2**62:
+        weights = np.array([base**power for power in range(classes)], dtype=np.int64)
+        return counts.astype(np.int64) @ weights, weights
+    rng = np.random.default_rng(0)
+    while True:
+        weights = rng.integers(0, 2**62, classes)
+        codes = counts.astype(np.int64) @ weights
+        if len(np.unique(codes)) == len(codes):
+            return codes, weights
