@@ -12,11 +12,13 @@ import typer
 
 from runtime.cli.output import OutputFormat, print_json
 from runtime.cli.plan import PLAN_COMMAND, plan_command
+from runtime.cli.trace import app as trace_app
 
 _SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False}
 
 app = typer.Typer(help="Scheduling of streaming video generation, with a bound on every plan.", **_SETTINGS)
 app.command("plan", **PLAN_COMMAND)(plan_command)
+app.add_typer(trace_app, name="trace")
 
 
 @app.callback(no_args_is_help=True)
