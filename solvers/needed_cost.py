@@ -27,9 +27,39 @@ def needed_cost(
     whole: bool,
     limit_s: float = 60.0,
 ) -> float | None:
-    """A proven lower bound on sum_k (epoch_cost . m_k + start_cost . s_k), or None where HiGHS proves nothing.
+    """A proven lower bound on sum_k (epoch_cost . m_k + start_cost . s_k), or None where HiGHS proves nothing."""
+    return least_cost(
+        epochs=epochs,
+        epoch_cost=epoch_cost,
+        start_cost=start_cost,
+        low=low,
+        high=high,
+        before=np.zeros(epoch_cost.size),
+        row_epoch=row_epoch,
+        row_weights=row_weights,
+        row_side=row_side,
+        whole=whole,
+        limit_s=limit_s,
+    )[0]
 
-    Per type t: low <= m_k <= high, s_k >= m_k - m_{k-1} with m_{-1} = 0, s >= 0; and for each row r of shape (types,)
+
+def least_cost(
+    *,
+    epochs: int,
+    epoch_cost: Floats,
+    start_cost: Floats,
+    low: Floats,
+    high: Floats,
+    before: Floats,
+    row_epoch: Ints,
+    row_weights: Floats,
+    row_side: Floats,
+    whole: bool,
+    limit_s: float = 60.0,
+) -> tuple[float | None, Floats | None]:
+    """The proven lower bound, and GPUs on [epochs, types] of the solution found (None where there is none).
+
+    Per type t: low <= m_k <= high, s_k >= m_k - m_{k-1} with m_{-1} = before, s >= 0; and for each row r of shape (types,)
     row_weights[r] . m_{row_epoch[r]} >= row_side[r]. `whole` asks for whole m, stopped after `limit_s`; otherwise the
     linear relaxation is solved. Infeasible needs prove infinity.
     """
@@ -43,7 +73,8 @@ def needed_cost(
     problem.col_cost_ = np.concatenate([np.tile(epoch_cost, epochs), np.tile(start_cost, epochs)])
     problem.col_lower_ = np.concatenate([np.tile(low, epochs), np.zeros(epochs * types)])
     problem.col_upper_ = np.concatenate([np.tile(high, epochs), np.full(epochs * types, np.inf)])
-    problem.row_lower_ = np.concatenate([row_side, np.zeros(epochs * types)])
+    first_start = np.concatenate([-before, np.zeros((epochs - 1) * types)])
+    problem.row_lower_ = np.concatenate([row_side, first_start])
     problem.row_upper_ = np.full(rows, np.inf)
     starts, index, value = _matrix(epochs, types, row_epoch, row_weights)
     problem.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
@@ -53,7 +84,7 @@ def needed_cost(
             epochs * types
         )
         problem.integrality_ = kinds
-    return _solve(highspy, problem, whole=whole, limit_s=limit_s)
+    return _solve(highspy, problem, whole=whole, limit_s=limit_s, shape=(epochs, types))
 
 
 def _matrix(epochs: int, types: int, row_epoch: Ints, row_weights: Floats) -> tuple[Ints, Ints, Floats]:
@@ -71,18 +102,24 @@ def _matrix(epochs: int, types: int, row_epoch: Ints, row_weights: Floats) -> tu
     return starts.astype(np.int32), index.astype(np.int32), value
 
 
-def _solve(highspy: Any, problem: Any, *, whole: bool, limit_s: float) -> float | None:
+def _solve(
+    highspy: Any, problem: Any, *, whole: bool, limit_s: float, shape: tuple[int, int]
+) -> tuple[float | None, Floats | None]:
     highs = highspy.Highs()
     highs.setOptionValue("output_flag", False)
     if whole:
         highs.setOptionValue("time_limit", limit_s)
         highs.setOptionValue("mip_rel_gap", 1e-7)
     if highs.passModel(problem) == highspy.HighsStatus.kError:
-        return None
+        return None, None
     highs.run()
     status, info = highs.getModelStatus(), highs.getInfo()
     if status in (highspy.HighsModelStatus.kInfeasible, highspy.HighsModelStatus.kUnboundedOrInfeasible):
-        return float("inf")
+        return float("inf"), None
+    values = np.array(highs.getSolution().col_value, dtype=np.float64)
+    counts = values[: shape[0] * shape[1]].reshape(shape) if values.size else None
     if whole:
-        return float(info.mip_dual_bound) if np.isfinite(info.mip_dual_bound) else None
-    return float(info.objective_function_value) if status == highspy.HighsModelStatus.kOptimal else None
+        return (float(info.mip_dual_bound) if np.isfinite(info.mip_dual_bound) else None), counts
+    if status != highspy.HighsModelStatus.kOptimal:
+        return None, counts
+    return float(info.objective_function_value), counts

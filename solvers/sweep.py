@@ -319,9 +319,25 @@ def _stack(tables: Sequence[ContentTable], worth: Worth, problem: OfflineProblem
         waste=np.concatenate(worth.waste),
         room=np.concatenate(worth.room),
         class_value=np.asarray(worth.class_value, dtype=np.float64),
+        to_eject=np.concatenate([_to_eject(table, worth.class_value) for table in tables]),
         state_gib=np.array(problem.state_gib, dtype=np.float64),
     )
     return stacked, [int(base) for base in first[:-1]]
+
+
+def _to_eject(table: ContentTable, class_value: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
+    """[contents, classes]: fewest sessions of lighter classes to remove so that one more fits on time; 99: never."""
+    never = 99
+    fewest = np.full(table.add.shape, never, dtype=np.int32)
+    for k in range(table.add.shape[1]):
+        fits = (table.add[:, k] >= 0) & (table.late[np.maximum(table.add[:, k], 0)] == 0)
+        fewest[fits, k] = 0
+        for row in range(table.size):  # contents are sorted by size, so what removal leads to comes first
+            for lighter in np.flatnonzero(class_value < class_value[k]):
+                before = table.remove[row, lighter]
+                if before >= 0:
+                    fewest[row, k] = min(fewest[row, k], fewest[before, k] + 1)
+    return fewest
 
 
 def _fleet(

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from solvers.numba_kernel import kernel
+from solvers.numba_kernel import inner, kernel
 
 IntArray = npt.NDArray[np.int32]
 LongArray = npt.NDArray[np.int64]
@@ -43,6 +43,7 @@ class Tables(NamedTuple):
     waste: RealArray  # [contents]: value that no completion of this content can use any more (or session latency)
     room: RealArray  # [contents]: share of the GPU that is free, by value
     class_value: RealArray  # [classes]
+    to_eject: IntArray  # [contents, classes]: fewest lighter sessions to remove so that one more fits on time
     state_gib: RealArray  # [classes]
 
 
@@ -99,7 +100,7 @@ class Trail(NamedTuple):
     end_us: LongArray
 
 
-@kernel
+@inner
 def _emit(state: State, trail: Trail, period: int, gpu: int, start_us: int, end_us: int) -> None:
     if end_us > start_us:
         row = state.cursor[2]
@@ -110,7 +111,7 @@ def _emit(state: State, trail: Trail, period: int, gpu: int, start_us: int, end_
         state.cursor[2] = row + 1
 
 
-@kernel
+@inner
 def _note_blocked(state: State, tables: Tables, gpu: int, at_us: int) -> None:
     """Remember which classes the GPU could not have taken up to now; called before its content changes."""
     content = state.content[gpu]
@@ -119,7 +120,7 @@ def _note_blocked(state: State, tables: Tables, gpu: int, at_us: int) -> None:
             state.blocked_us[gpu, k] = at_us
 
 
-@kernel
+@inner
 def _put(state: State, work: Work, tables: Tables, gpu: int, period: int, since_us: int, moved: bool) -> None:
     slot = state.count[gpu]
     state.member[gpu, slot] = period
@@ -132,7 +133,7 @@ def _put(state: State, work: Work, tables: Tables, gpu: int, period: int, since_
         state.last_end_us[gpu] = work.end_us[period]
 
 
-@kernel
+@inner
 def _take(state: State, work: Work, tables: Tables, gpu: int, slot: int) -> None:
     period = state.member[gpu, slot]
     last = state.count[gpu] - 1
@@ -149,7 +150,7 @@ def _take(state: State, work: Work, tables: Tables, gpu: int, slot: int) -> None
         state.last_end_us[gpu] = longest
 
 
-@kernel
+@inner
 def _slot_of(state: State, gpu: int, period: int) -> int:
     for slot in range(state.count[gpu]):
         if state.member[gpu, slot] == period:
@@ -157,7 +158,7 @@ def _slot_of(state: State, gpu: int, period: int) -> int:
     return -1
 
 
-@kernel
+@inner
 def _switch(state: State, tables: Tables, gpu: int, on: bool, at_us: int) -> None:
     """Make a GPU take sessions, or stop doing so."""
     state.active[gpu] = on
@@ -177,7 +178,7 @@ def _switch(state: State, tables: Tables, gpu: int, on: bool, at_us: int) -> Non
     state.cursor[4] = n - 1
 
 
-@kernel
+@inner
 def _best_gpu(
     state: State, work: Work, tables: Tables, fleet: Fleet, weights: RealArray, period: int, at_us: int, late: bool
 ) -> int:
@@ -210,7 +211,7 @@ def _best_gpu(
     return chosen
 
 
-@kernel
+@inner
 def _other_place(
     state: State,
     work: Work,
@@ -279,13 +280,13 @@ def _other_place(
     return chosen, migrates, best
 
 
-@kernel
+@inner
 def state_out(budget: RealArray, gpu: int) -> float:
     """Migrations out of a GPU at this boundary; `budget` is [moves, gib, out per gpu..., in per gpu...]."""
     return budget[2 + gpu]
 
 
-@kernel
+@inner
 def _make_room(
     state: State,
     work: Work,
@@ -310,9 +311,13 @@ def _make_room(
     best_targets = np.zeros(EJECTED_MAX, np.int32)
     best_migrates = np.zeros(EJECTED_MAX, np.bool_)
     best_n = 0
-    for position in range(state.cursor[4]):
-        gpu = state.on_list[position]
-        if state.count[gpu] == 0 or fleet.usable_us[gpu] > at_us:
+    rounds = EJECTED_MAX * state.cursor[4]
+    for step in range(rounds):
+        gpu = state.on_list[step % state.cursor[4]]
+        fewest = 1 + step // state.cursor[4]
+        if chosen >= 0 and step % state.cursor[4] == 0:
+            break
+        if tables.to_eject[state.content[gpu], k] != fewest or fleet.usable_us[gpu] > at_us:
             continue
         content = state.content[gpu]
         cost = weights[1] if state.off_us[gpu] < work.end_us[period] else 0.0
@@ -373,7 +378,7 @@ def _make_room(
     return chosen
 
 
-@kernel
+@inner
 def _relocate(
     state: State,
     work: Work,
@@ -404,7 +409,7 @@ def _relocate(
         state.blocked_us[other, c] = at_us
 
 
-@kernel
+@inner
 def _charge(budget: RealArray, gpus: int, source: int, target: int, gib: float) -> None:
     budget[0] += 1
     budget[1] += gib
@@ -412,7 +417,7 @@ def _charge(budget: RealArray, gpus: int, source: int, target: int, gib: float) 
     budget[2 + gpus + target] += 1
 
 
-@kernel
+@inner
 def _may_charge(limits: Limits, budget: RealArray, gpus: int, source: int, target: int, gib: float) -> bool:
     return (
         budget[0] + 1 <= limits.moves
@@ -422,7 +427,7 @@ def _may_charge(limits: Limits, budget: RealArray, gpus: int, source: int, targe
     )
 
 
-@kernel
+@inner
 def _migrate_away(
     state: State,
     work: Work,
@@ -467,7 +472,7 @@ def _migrate_away(
     return True
 
 
-@kernel
+@inner
 def _migrate(
     state: State,
     work: Work,
@@ -490,7 +495,7 @@ def _migrate(
     _put(state, work, tables, target, period, boundary_us, True)
 
 
-@kernel
+@inner
 def _end_until(state: State, work: Work, tables: Tables, trail: Trail, fleet: Fleet, limits: Limits, until_us: int) -> None:
     """Close every period that ends up to now; who waits may take the freed place."""
     periods = work.start_us.shape[0]
@@ -509,7 +514,7 @@ def _end_until(state: State, work: Work, tables: Tables, trail: Trail, fleet: Fl
             _admit(state, work, tables, fleet, limits, gpu, end_us)
 
 
-@kernel
+@inner
 def _admit(state: State, work: Work, tables: Tables, fleet: Fleet, limits: Limits, gpu: int, at_us: int) -> None:
     """Serve those who wait on this GPU while it can take them: highest priority first, then longest waiting."""
     while state.active[gpu] and fleet.usable_us[gpu] <= at_us:
@@ -540,7 +545,7 @@ def _admit(state: State, work: Work, tables: Tables, fleet: Fleet, limits: Limit
         _put(state, work, tables, gpu, period, at_us, True)
 
 
-@kernel
+@inner
 def _interrupt_for(state: State, work: Work, tables: Tables, fleet: Fleet, trail: Trail, period: int, at_us: int) -> int:
     """Interrupt the least important session whose place the period can take; -1 if none is less important."""
     k = work.class_index[period]
@@ -570,7 +575,7 @@ def _interrupt_for(state: State, work: Work, tables: Tables, fleet: Fleet, trail
     return chosen
 
 
-@kernel
+@inner
 def _open_gpu(state: State, work: Work, tables: Tables, fleet: Fleet, trail: Trail, limits: Limits, epoch: int, k: int, at_us: int) -> int:
     """Switch the cheapest GPU on for the rest of this epoch, at its start; -1 if every GPU is on."""
     best = FAR
@@ -600,7 +605,7 @@ def _open_gpu(state: State, work: Work, tables: Tables, fleet: Fleet, trail: Tra
     return chosen
 
 
-@kernel
+@inner
 def _arrive(
     state: State,
     work: Work,
@@ -646,7 +651,7 @@ def _arrive(
     _put(state, work, tables, gpu, period, at_us, False)
 
 
-@kernel
+@inner
 def _boundary(
     state: State,
     work: Work,
@@ -696,7 +701,7 @@ def _boundary(
         _improve(state, work, tables, fleet, limits, weights, budget, trail, epoch)
 
 
-@kernel
+@inner
 def _serve_waiting(
     state: State, work: Work, tables: Tables, fleet: Fleet, limits: Limits, budget: RealArray, boundary_us: int
 ) -> None:
@@ -735,7 +740,7 @@ def _serve_waiting(
             _admit(state, work, tables, fleet, limits, state.on_list[position], boundary_us)
 
 
-@kernel
+@inner
 def _improve(
     state: State,
     work: Work,
