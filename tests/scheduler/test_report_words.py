@@ -82,3 +82,11 @@ def test_the_expert_reads_method_bound_solver_reason_and_check() -> None:
     said = words.expert_sentence(plan)
     for part in ("Counting bound", "gap 0.34 %", "sweep (highspy 1.15.1)", "stopped because: the gap of", "240 rows"):
         assert part in said
+
+
+def test_a_closed_cost_gap_claims_no_more_where_late_time_is_unproven() -> None:
+    plan, _ = one_session_plan()
+    open_elsewhere = replace(plan, certificate=replace(plan.certificate, status="feasible"))
+    notes = {figure.label: figure.note for figure in words.big_figures(open_elsewhere, 95.0)}
+    assert notes["Certified gap"] == "nothing better exists that serves as well"
+    assert words.verdict(open_elsewhere) != "Proven optimal"
