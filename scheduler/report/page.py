@@ -82,7 +82,7 @@ def _demand(page: _Page, schedule: Schedule, plan: OfflinePlan) -> str:
     else:
         line = (
             "The dotted line is how many GPUs any schedule that serves everybody on time needs at that moment; "
-            "what lies above it is start-up and GPUs kept on."
+            "what lies above it is start-up, GPUs kept on, and what the bound does not see."
         )
     drawn = page.plot("demand", figures.demand_figure(schedule, series, lane_payload.left_margin(schedule)), timed=1)
     how = f"Sessions are means and GPUs are peaks of each {width}."
