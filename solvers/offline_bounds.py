@@ -19,6 +19,7 @@ from solvers.offline_problem import NEVER_ON, OfflineProblem
 from solvers.weights import Inequality, Weigher
 
 EPSILON = 1e-9
+_SHARE_STEP = 10  # every so many epochs the shares of the types are looked at
 PRICE_TILTS = (1.0, 0.8, 1.25, 0.6, 1.6)  # other exchange rates between types, as start-ups and layers make them
 
 
@@ -41,6 +42,7 @@ class CostBound:
     rows: NeededRows
     counts: tuple[npt.NDArray[np.int64], ...]  # [types][epochs]: GPUs that a cheapest relaxed schedule has on
     inequality: Inequality  # the one that binds most often
+    shares: npt.NDArray[np.float64]  # [types, classes]: which part of a class a cheapest packing has on each type
     method: str
 
 
@@ -64,7 +66,8 @@ def cost_bound(
         weigher.add(np.ones(problem.classes))
     if len(problem.types) == 1:
         return _one_type(problem, weigher.found, demand, prices[0])
-    return _several_types(problem, weigher.found, demand, prices)
+    peaks = demand.counts[np.unique(weigher_instants(weigher.found[0], demand))[::_SHARE_STEP]]
+    return _several_types(problem, weigher.found, demand, prices, weigher.shares(peaks))
 
 
 def _find_inequalities(
@@ -96,6 +99,11 @@ def _find_inequalities(
                     return
 
 
+def weigher_instants(inequality: Inequality, demand: Demand) -> npt.NDArray[np.int64]:
+    """The fullest instant of each epoch."""
+    return demand.peak_per_epoch(np.array(inequality.weights))[1]
+
+
 def _tilts(types: int) -> list[npt.NDArray[np.float64]]:
     if types == 1:
         return [np.ones(1)]
@@ -119,13 +127,18 @@ def _one_type(problem: OfflineProblem, found: Sequence[Inequality], demand: Dema
         rows=_rows(found, best, epochs, demand.at_us[at[best, epochs]], sides[best, epochs]),
         counts=(need,),
         inequality=found[int(np.bincount(best, minlength=len(found)).argmax())],
+        shares=np.ones((1, problem.classes)),
         method="the GPUs that the fullest instant of each epoch needs (weights of the configuration LP, rounded up), "
         "switched on and off at least cost layer by layer",
     )
 
 
 def _several_types(
-    problem: OfflineProblem, found: Sequence[Inequality], demand: Demand, prices: Sequence[float]
+    problem: OfflineProblem,
+    found: Sequence[Inequality],
+    demand: Demand,
+    prices: Sequence[float],
+    shares: npt.NDArray[np.float64],
 ) -> CostBound:
     """The LP over the epochs with every inequality at the worst instant of each epoch, added as it is violated."""
     types = len(problem.types)
@@ -169,6 +182,7 @@ def _several_types(
         rows=_rows(found, which, epoch, demand.at_us[at[which, epoch]], sides[which, epoch]),
         counts=_whole_counts(sides, limits, counts, pool, np.array(prices)),
         inequality=found[int(active.sum(axis=1).argmax())],
+        shares=shares,
         method="the linear program over the epochs of what the fullest instants need (weights of the configuration LP), "
         "any number of GPUs of each type",
     )

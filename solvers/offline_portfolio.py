@@ -104,7 +104,9 @@ class _Search:
         return self._result(on_time, end_reason)
 
     def _sweeps(self, on_time: Sequence[ContentTable]) -> None:
-        self._worth = worth_of(on_time, self._bound.inequality.weights, self._bound.inequality.limit)
+        self._worth = worth_of(
+            on_time, self._bound.inequality.weights, self._bound.inequality.limit, self._bound.shares
+        )
         leads = [startup // self._problem.epoch_us for startup in self._problem.startup_us]
         counts = [cheapest_counts(c, lead) for c, lead in zip(self._bound.counts, leads, strict=True)]
         self._planned = plan_matrix(self._problem, counts)

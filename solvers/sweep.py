@@ -21,7 +21,8 @@ from solvers.sweep_kernel import Fleet, Limits, State, Tables, Trail, Work
 NO_GAIN = 1e300  # a weight that forbids
 
 # waste, misfit, slack, room, misfit length, align, move, improve: found by search on composed traces, see bench/offline.py
-BASE_WEIGHTS = (1.0, 0.1, 0.02, 0.2, 0.1, 0.03, 0.2, 0.0)
+BASE_WEIGHTS = (3.0, 0.1, 0.02, 0.05, 0.1, 0.03, 0.1, 0.0)
+RELUCTANCE = 0.5  # part of a session's value that is wasted on a GPU type where a cheapest packing has none of its class
 THREADS = 2
 BLOCK_EPOCHS = 12  # epochs per rollout
 SPREAD = 0.7  # of the logarithm of each weight in a variant
@@ -58,19 +59,28 @@ class SweepCost:
         return (self.unserved, self.late, self.dollars)
 
 
-def worth_of(tables: Sequence[ContentTable], values: Sequence[float], limits: Sequence[float]) -> Worth:
-    """Worth by class values (an inequality's weights): waste is the value that no completion of a content can reach."""
+def worth_of(
+    tables: Sequence[ContentTable],
+    values: Sequence[float],
+    limits: Sequence[float],
+    shares: npt.NDArray[np.float64] | None = None,
+) -> Worth:
+    """Worth by class values (an inequality's weights): waste is the value that no completion of a content can reach.
+
+    `shares` [types, classes] says where a cheapest packing has each class; elsewhere its sessions count as a waste, too.
+    """
     value = np.array(values)
     top = max(limits)
     waste, room = [], []
-    for table, limit in zip(tables, limits, strict=True):
+    for t, (table, limit) in enumerate(zip(tables, limits, strict=True)):
         own = table.counts @ value
         completion = own.copy()
         for row in range(table.size - 1, -1, -1):
             after = table.add[row][table.add[row] >= 0]
             if len(after):
                 completion[row] = max(completion[row], completion[after].max())
-        waste.append((limit - completion) / top)
+        reluctance = np.zeros(len(value)) if shares is None else RELUCTANCE * (1.0 - shares[t]) * value
+        waste.append((limit - completion + table.counts @ reluctance) / top)
         room.append(1.0 - own / limit if limit > 0 else np.ones(table.size))
     return Worth(waste=tuple(waste), room=tuple(room), class_value=value / top)
 
@@ -220,6 +230,7 @@ class _Lane:
             count=np.zeros(gpus, np.int32),
             off_us=np.zeros(gpus, np.int64),
             active=np.zeros(gpus, np.bool_),
+            ready_us=np.zeros(gpus, np.int64),
             last_end_us=np.zeros(gpus, np.int64),
             blocked_us=np.zeros((gpus, classes), np.int64),
             gpu_of=np.full(periods, -1, np.int32),
@@ -353,6 +364,7 @@ def _fleet(
         planned=planned,
         empty=np.array(first, dtype=np.int32)[types],
         usable_us=np.where(usable_us <= 0, -(2**62), usable_us),
+        offset_us=np.where(problem.gpu_always_on | on_before, 0, (startup_us % problem.epoch_us)[types]),
         memory_gib=memory[types],
         open_cost=np.array(problem.price_per_hour)[types],
         lead=(startup_us // problem.epoch_us).astype(np.int32)[types],

@@ -19,7 +19,7 @@ LongArray = npt.NDArray[np.int64]
 RealArray = npt.NDArray[np.float64]
 
 FAR = 1e300
-EJECTED_MAX = 3  # sessions that may make room for one
+EJECTED_MAX = 5  # sessions that may make room for one
 
 
 class Work(NamedTuple):
@@ -53,6 +53,7 @@ class Fleet(NamedTuple):
     planned: npt.NDArray[np.bool_]  # [gpus, epochs]
     empty: IntArray  # [gpus]: content of the empty GPU
     usable_us: LongArray  # [gpus]: never usable before
+    offset_us: LongArray  # [gpus]: into an epoch, when a GPU switched on at an epoch boundary becomes usable
     memory_gib: RealArray  # [gpus]
     open_cost: RealArray  # [gpus]: of opening it for one epoch
     lead: IntArray  # [gpus]: epochs of start-up that an opening pays for
@@ -80,6 +81,7 @@ class State(NamedTuple):
     count: IntArray  # [gpus]
     off_us: LongArray  # [gpus]: when the GPU is meant to go off
     active: npt.NDArray[np.bool_]  # [gpus]
+    ready_us: LongArray  # [gpus]: takes sessions from then on
     last_end_us: LongArray  # [gpus]: end of its longest member
     blocked_us: LongArray  # [gpus, classes]: until then the GPU could not have taken one more
     gpu_of: IntArray  # [periods], -1: nowhere
@@ -191,7 +193,7 @@ def _best_gpu(
         gpu = state.on_list[position]
         before = state.content[gpu]
         after = tables.add[before, k]
-        if after < 0 or fleet.usable_us[gpu] > at_us:
+        if after < 0 or state.ready_us[gpu] > at_us:
             continue
         score = weights[0] * (tables.waste[after] - tables.waste[before]) + weights[3] * tables.room[after]
         if tables.late[after] > 0:
@@ -257,7 +259,7 @@ def _other_place(
             continue
         if at_boundary and state.boundary_gib[other] + tables.state_gib[k] > fleet.memory_gib[other] + 1e-9:
             continue
-        blocked_us = max(state.blocked_us[other, k], fleet.usable_us[other])
+        blocked_us = max(state.blocked_us[other, k], state.ready_us[other])
         score = 0.0
         move = False
         if not (may_shift and blocked_us <= since_us):
@@ -317,7 +319,7 @@ def _make_room(
         fewest = 1 + step // state.cursor[4]
         if chosen >= 0 and step % state.cursor[4] == 0:
             break
-        if tables.to_eject[state.content[gpu], k] != fewest or fleet.usable_us[gpu] > at_us:
+        if tables.to_eject[state.content[gpu], k] != fewest or state.ready_us[gpu] > at_us:
             continue
         content = state.content[gpu]
         cost = weights[1] if state.off_us[gpu] < work.end_us[period] else 0.0
@@ -450,7 +452,7 @@ def _migrate_away(
     chosen = -1
     for position in range(state.cursor[4]):
         other = state.on_list[position]
-        if other == gpu or not fleet.planned[other, epoch] or fleet.usable_us[other] > boundary_us:
+        if other == gpu or not fleet.planned[other, epoch] or state.ready_us[other] > boundary_us:
             continue
         before = state.content[other]
         after = tables.add[before, k]
@@ -517,7 +519,7 @@ def _end_until(state: State, work: Work, tables: Tables, trail: Trail, fleet: Fl
 @inner
 def _admit(state: State, work: Work, tables: Tables, fleet: Fleet, limits: Limits, gpu: int, at_us: int) -> None:
     """Serve those who wait on this GPU while it can take them: highest priority first, then longest waiting."""
-    while state.active[gpu] and fleet.usable_us[gpu] <= at_us:
+    while state.active[gpu] and state.ready_us[gpu] <= at_us:
         best = -1
         kept = 0
         for position in range(state.cursor[3]):
@@ -554,7 +556,7 @@ def _interrupt_for(state: State, work: Work, tables: Tables, fleet: Fleet, trail
     lowest = work.priority[period]
     for position in range(state.cursor[4]):
         gpu = state.on_list[position]
-        if fleet.usable_us[gpu] > at_us:
+        if state.ready_us[gpu] > at_us:
             continue
         for slot in range(state.count[gpu]):
             member = state.member[gpu, slot]
@@ -576,20 +578,25 @@ def _interrupt_for(state: State, work: Work, tables: Tables, fleet: Fleet, trail
 
 
 @inner
-def _open_gpu(state: State, work: Work, tables: Tables, fleet: Fleet, trail: Trail, limits: Limits, epoch: int, k: int, at_us: int) -> int:
-    """Switch the cheapest GPU on for the rest of this epoch, at its start; -1 if every GPU is on."""
+def _open_gpu(
+    state: State, tables: Tables, fleet: Fleet, trail: Trail, limits: Limits, epoch: int, k: int, at_us: int
+) -> int:
+    """Make the cheapest further GPU usable from the start of this epoch on; -1 if all are.
+
+    A GPU that becomes usable later in this epoch anyway is switched on an epoch earlier.
+    """
     best = FAR
     chosen = -1
     epochs = fleet.planned.shape[1]
     boundary_us = epoch * limits.epoch_us
     for gpu in range(fleet.planned.shape[0]):
-        if state.active[gpu] or fleet.usable_us[gpu] > at_us:
+        if fleet.usable_us[gpu] > at_us or (state.active[gpu] and state.ready_us[gpu] <= at_us):
             continue
         after = tables.add[fleet.empty[gpu], k]
         if after < 0 or tables.late[after] > 0:
             continue
         lead = fleet.lead[gpu]
-        if epoch > 0 and (fleet.planned[gpu, epoch - 1] or trail.opened[gpu, epoch - 1]):
+        if state.active[gpu] or (epoch > 0 and (fleet.planned[gpu, epoch - 1] or trail.opened[gpu, epoch - 1])):
             lead = 0
         if epoch + 1 < epochs and fleet.planned[gpu, epoch + 1]:
             lead = 0
@@ -598,10 +605,12 @@ def _open_gpu(state: State, work: Work, tables: Tables, fleet: Fleet, trail: Tra
             best = cost
             chosen = gpu
     if chosen >= 0:
-        _switch(state, tables, chosen, True, boundary_us)
-        state.off_us[chosen] = boundary_us + limits.epoch_us
-        trail.opened[chosen, epoch] = True
         trail.counts[epoch, 1] += 1
+        if not state.active[chosen]:
+            _switch(state, tables, chosen, True, boundary_us)
+            state.off_us[chosen] = boundary_us + limits.epoch_us
+            trail.opened[chosen, epoch] = True
+        state.ready_us[chosen] = max(boundary_us, fleet.usable_us[chosen])
     return chosen
 
 
@@ -633,7 +642,7 @@ def _arrive(
         if gpu < 0:
             gpu = _make_room(state, work, tables, fleet, limits, weights, budget, trail, period, at_us, boundary_us)
         if gpu < 0:
-            gpu = _open_gpu(state, work, tables, fleet, trail, limits, epoch, k, at_us)
+            gpu = _open_gpu(state, tables, fleet, trail, limits, epoch, k, at_us)
         if gpu < 0:
             gpu = _best_gpu(state, work, tables, fleet, weights, period, at_us, True)
             if gpu >= 0:
@@ -677,6 +686,7 @@ def _boundary(
         if not state.active[gpu]:
             _switch(state, tables, gpu, True, boundary_us)
             state.off_us[gpu] = boundary_us
+            state.ready_us[gpu] = max(fleet.usable_us[gpu], boundary_us + fleet.offset_us[gpu])
         if state.off_us[gpu] <= boundary_us:
             last = epoch
             while last < epochs and fleet.planned[gpu, last]:
@@ -715,7 +725,7 @@ def _serve_waiting(
         k = work.class_index[period]
         for other_position in range(state.cursor[4]):
             target = state.on_list[other_position]
-            if target == source or tables.add[state.content[target], k] < 0 or fleet.usable_us[target] > boundary_us:
+            if target == source or tables.add[state.content[target], k] < 0 or state.ready_us[target] > boundary_us:
                 continue
             if state.boundary_gib[target] + tables.state_gib[k] > fleet.memory_gib[target] + 1e-9:
                 continue
@@ -771,7 +781,7 @@ def _improve(
                 after = tables.add[state.content[gpu], k]
                 if after < 0 or tables.late[after] > 0 or budget[2 + gpus + gpu] + 1 > limits.in_per_gpu:
                     continue
-                if fleet.usable_us[gpu] > boundary_us:
+                if state.ready_us[gpu] > boundary_us:
                     continue
                 if state.boundary_gib[gpu] + tables.state_gib[k] > fleet.memory_gib[gpu] + 1e-9:
                     continue

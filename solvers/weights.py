@@ -16,6 +16,7 @@ from solvers.contents import ContentTable
 
 FloatArray = npt.NDArray[np.float64]
 
+_NO_PLACE = 1e4  # dollars per session without a place: more than any GPU's epoch costs
 DIGITS = 9  # weights closer than this are one inequality
 
 
@@ -48,6 +49,22 @@ class Weigher:
             return None
         return self.add(weights)
 
+    def violated(self, demand: npt.NDArray[np.int32], gpus: npt.NDArray[np.float64]) -> Inequality | None:
+        """An inequality that these GPUs violate at this demand, or None if they can hold it (fractionally)."""
+        weights = self._lp.duals(demand, np.zeros(len(gpus)), gpus)
+        if weights is None or not np.any(weights > 0):
+            return None
+        return self.add(weights)
+
+    def shares(self, demands: npt.NDArray[np.int32]) -> FloatArray:
+        """Which part of each class a cheapest fractional packing has on each type [types, classes], over all demands."""
+        served = np.zeros((len(self._contents), self._contents[0].shape[1]))
+        for demand in demands:
+            if self._lp.duals(demand, self._prices) is not None:
+                served += self._lp.served()
+        total = served.sum(axis=0)
+        return np.divide(served, total, out=np.zeros_like(served), where=total > 0)
+
     def add(self, weights: FloatArray) -> Inequality | None:
         """Make any non-negative weights an inequality, scaled so that the largest limit is 1."""
         weights = np.maximum(weights, 0.0)
@@ -71,18 +88,21 @@ class _ConfigurationLp:
         self._classes = contents[0].shape[1]
         patterns = np.concatenate(contents)
         type_of = np.repeat(np.arange(self._types), [len(c) for c in contents])
-        columns = len(patterns) + self._types
+        columns = len(patterns) + self._types + self._classes  # contents in use, GPUs, sessions without a place
         lp = highspy.HighsLp()
         lp.num_col_, lp.num_row_ = columns, self._classes + self._types
-        lp.col_cost_ = np.concatenate([np.zeros(len(patterns)), prices])
+        lp.col_cost_ = np.concatenate([np.zeros(len(patterns)), prices, np.full(self._classes, _NO_PLACE)])
         lp.col_lower_ = np.zeros(columns)
-        lp.col_upper_ = np.concatenate([np.full(len(patterns), highspy.kHighsInf), gpus_max])
+        lp.col_upper_ = np.concatenate(
+            [np.full(len(patterns), highspy.kHighsInf), gpus_max, np.full(self._classes, highspy.kHighsInf)]
+        )
         lp.row_lower_ = np.zeros(lp.num_row_)
         lp.row_upper_ = np.full(lp.num_row_, highspy.kHighsInf)
         matrix = np.zeros((lp.num_row_, columns))
         matrix[: self._classes, : len(patterns)] = patterns.T
         matrix[self._classes + type_of, np.arange(len(patterns))] = -1.0
         matrix[self._classes + np.arange(self._types), len(patterns) + np.arange(self._types)] = 1.0
+        matrix[np.arange(self._classes), len(patterns) + self._types + np.arange(self._classes)] = 1.0
         rows, cols = np.nonzero(matrix)
         lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
         lp.a_matrix_.start_ = np.searchsorted(rows, np.arange(lp.num_row_ + 1)).astype(np.int32)
@@ -95,14 +115,28 @@ class _ConfigurationLp:
         self._optimal = highspy.HighsModelStatus.kOptimal
         self._infinity = highspy.kHighsInf
         self._patterns = len(patterns)
+        self._gpus_max = gpus_max
+        self._pattern_counts = patterns
+        self._type_of = type_of
 
-    def duals(self, demand: npt.NDArray[np.int32], prices: FloatArray) -> FloatArray | None:
-        """Dual prices of the classes; where the fleet is too small, those of the infeasibility are not sought."""
+    def duals(
+        self, demand: npt.NDArray[np.int32], prices: FloatArray, gpus_max: FloatArray | None = None
+    ) -> FloatArray | None:
+        """Dual prices of the classes, at most `_NO_PLACE` each; None where the LP gave no answer."""
+        most = self._gpus_max if gpus_max is None else gpus_max
         for k in range(self._classes):
             self._highs.changeRowBounds(k, float(demand[k]), self._infinity)
         for t in range(self._types):
             self._highs.changeColCost(self._patterns + t, float(prices[t]))
+            self._highs.changeColBounds(self._patterns + t, 0.0, float(most[t]))
         self._highs.run()
         if self._highs.getModelStatus() != self._optimal:
             return None
         return np.array(self._highs.getSolution().row_dual, dtype=np.float64)[: self._classes]
+
+    def served(self) -> FloatArray:
+        """Sessions per type and class in the last solution [types, classes]."""
+        used = np.array(self._highs.getSolution().col_value, dtype=np.float64)[: self._patterns]
+        served = np.zeros((self._types, self._classes))
+        np.add.at(served, self._type_of, used[:, None] * self._pattern_counts)
+        return served
