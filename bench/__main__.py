@@ -9,25 +9,25 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from rich.console import Console
 
 from bench.registry import BENCHMARKS
 from bench.render import Format, show
-from bench.result import BenchResult, Size
+from bench.result import Benchmark, BenchResult, Size
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, benchmarks: Mapping[str, Benchmark] = BENCHMARKS) -> int:
     """Run the named benchmarks, or all, one after another; results on stdout, progress on stderr."""
-    options = _parser().parse_args(arguments)
-    names: list[str] = options.names or list(BENCHMARKS)
+    options = _parser(benchmarks).parse_args(arguments)
+    names: list[str] = options.names or list(benchmarks)
     results: list[BenchResult] = []
     console = Console(width=None if sys.stdout.isatty() else 140)
     for name in names:
         begun_s = time.monotonic()
-        result = BENCHMARKS[name](options.size)
+        result = benchmarks[name](options.size)
         results.append(result)
         print(f"{name} ({options.size}): {time.monotonic() - begun_s:.1f} s", file=sys.stderr)
         if options.format == "table":
@@ -49,22 +49,19 @@ def _verdict(results: Sequence[BenchResult]) -> int:
     return 1 if failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(benchmarks: Mapping[str, Benchmark]) -> argparse.ArgumentParser:
+    known = ", ".join(benchmarks)
+
+    def known_name(name: str) -> str:
+        if name not in benchmarks:
+            raise argparse.ArgumentTypeError(f"NAME={name} must be one of {known}")
+        return name
+
     parser = argparse.ArgumentParser(prog="python -m bench", description="Run benchmarks; exit 1 if a gate fails.")
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", type=_known, help=f"one of {', '.join(BENCHMARKS)}; default: all"
-    )
-    parser.add_argument(
-        "--size", choices=get_args(Size), default="standard", help="small: seconds; standard: for publishing"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", type=known_name, help=f"one of {known}; default: all")
+    parser.add_argument("--size", choices=get_args(Size), default="standard", help="small takes seconds")
     parser.add_argument("--format", choices=get_args(Format), default="table", help="of the results on stdout")
     return parser
-
-
-def _known(name: str) -> str:
-    if name not in BENCHMARKS:
-        raise argparse.ArgumentTypeError(f"NAME={name} must be one of {', '.join(BENCHMARKS)}")
-    return name
 
 
 if __name__ == "__main__":
