@@ -74,5 +74,7 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones(capsys: pytest.Capt
 
 
 def test_each_benchmark_is_registered() -> None:
-    written = {path.stem for path in Path(bench.__path__[0]).glob("*.py") if "\ndef run(" in path.read_text()}
+    written = {
+        path.stem.replace("_", "-") for path in Path(bench.__path__[0]).glob("*.py") if "\ndef run(" in path.read_text()
+    }
     assert written == set(BENCHMARKS)
