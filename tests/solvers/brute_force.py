@@ -66,18 +66,18 @@ class OnPattern:
 def on_patterns(problem: OfflineProblem, gpu: int, *, throughout: bool) -> list[OnPattern]:
     """Every way to pay for a GPU, the cheapest per set of usable microseconds."""
     gpu_type = int(problem.gpu_type[gpu])
-    startup_us, epoch_us, known = problem.startup_us[gpu_type], problem.epoch_us, int(problem.gpu_on_us[gpu])
+    startup_us, known = problem.startup_us[gpu_type], int(problem.gpu_on_us[gpu])
     horizon_us = problem.horizon_us
     needed = frozenset(range(max(0, known + startup_us) if known != NEVER_ON else 0, horizon_us))
     best: dict[frozenset[int], OnPattern] = {}
     for spans in _all_spans(problem, gpu):
         usable = frozenset(t for on, off in spans for t in range(max(0, on + startup_us), min(off, horizon_us)))
-        if (throughout or problem.gpu_always_on[gpu]) and not needed <= usable:
+        never_off = bool(spans) and spans[0][1] >= horizon_us
+        if (throughout or problem.gpu_always_on[gpu]) and not (needed <= usable and never_off):
             continue
         dollars = sum(off - on for on, off in spans) / 3.6e9 * problem.price_per_hour[gpu_type]
         if usable not in best or dollars < best[usable].dollars:
             best[usable] = OnPattern(dollars=dollars, usable=usable, spans=spans)
-    assert epoch_us > 0
     return sorted(best.values(), key=lambda pattern: pattern.dollars)
 
 
@@ -120,14 +120,17 @@ class Step:
     moves: int
 
 
-def _steps(problem: OfflineProblem, t: int, last: tuple[int, ...], usable: list[frozenset[int]]) -> Iterator[Step]:
+Cache = dict[tuple[int, tuple[int, ...], tuple[bool, ...]], list[Step]]
+
+
+def _steps(problem: OfflineProblem, t: int, last: tuple[int, ...], usable_now: tuple[bool, ...]) -> Iterator[Step]:
     """Every legal next microsecond, given where everybody was last."""
     options: list[list[int]] = []
     for period in range(problem.periods):
         if not problem.start_us[period] <= t < problem.end_us[period]:
             options.append([NOWHERE])
             continue
-        possible = [gpu for gpu in range(problem.gpus) if t in usable[gpu]]
+        possible = [gpu for gpu in range(problem.gpus) if usable_now[gpu]]
         if last[period] != NOWHERE and (t % problem.epoch_us or t == problem.start_us[period]):
             possible = [gpu for gpu in possible if gpu == last[period]]
         if t == 0 and problem.home[period] >= 0:
@@ -187,13 +190,14 @@ def cost_optimum(problem: OfflineProblem) -> Key:
     patterns = [on_patterns(problem, gpu, throughout=False) for gpu in range(problem.gpus)]
     combinations = sorted(itertools.product(*patterns), key=lambda chosen: sum(one.dollars for one in chosen))
     everything = [frozenset().union(*(one.usable for one in own)) for own in patterns]
-    floor = _least(problem, everything, "cost", float("inf"))
+    known: Cache = {}
+    floor = _least(problem, everything, "cost", float("inf"), known)
     best: Key | None = None
     for chosen in combinations:
         dollars = sum(one.dollars for one in chosen)
         if best is not None and best[:-1] == floor[:-1] and dollars >= best[-1]:
             break
-        key = _least(problem, [one.usable for one in chosen], "cost", float("inf"))
+        key = _least(problem, [one.usable for one in chosen], "cost", float("inf"), known)
         key = (*key[:-1], key[-1] + dollars)
         best = key if best is None else min(best, key)
     assert best is not None
@@ -203,25 +207,31 @@ def cost_optimum(problem: OfflineProblem) -> Key:
 def latency_optimum(problem: OfflineProblem) -> Key:
     """(unserved per priority ..., worst, sum of n f over time, migrations), all GPUs on throughout."""
     usable = [on_patterns(problem, gpu, throughout=True)[0].usable for gpu in range(problem.gpus)]
-    served = _least(problem, usable, "latency", float("inf"))[:-2]
+    known: Cache = {}
+    served = _least(problem, usable, "latency", float("inf"), known)[:-2]
     candidates = {0.0}
     for gpu in range(problem.gpus):
         for counts in itertools.product(range(problem.periods + 1), repeat=problem.classes):
             candidates.add(latency_of(problem, gpu, counts))
     for worst in sorted(candidates):
-        key = _least(problem, usable, "latency", worst)
+        key = _least(problem, usable, "latency", worst, known)
         if key[:-2] == served:
             return (*served, worst, *key[-2:])
     raise AssertionError("the worst latency of all is a candidate")
 
 
-def _least(problem: OfflineProblem, usable: list[frozenset[int]], minimize: str, latency_ms_max: float) -> Key:
-    """Dynamic programme over microseconds; the state is where each period was last."""
+def _least(
+    problem: OfflineProblem, usable: list[frozenset[int]], minimize: str, latency_ms_max: float, known: Cache
+) -> Key:
+    """Dynamic programme over microseconds; the state is where each period was last, `known` are steps found before."""
     best: dict[tuple[int, ...], Key] = {(NOWHERE,) * problem.periods: ()}
     for t in range(problem.horizon_us):
         following: dict[tuple[int, ...], Key] = {}
+        usable_now = tuple(t in own for own in usable)
         for last, key in best.items():
-            for step in _steps(problem, t, last, usable):
+            if (t, last, usable_now) not in known:
+                known[t, last, usable_now] = list(_steps(problem, t, last, usable_now))
+            for step in known[t, last, usable_now]:
                 if step.latency_max > latency_ms_max + EPS:
                     continue
                 tail = (step.late, step.move_dollars) if minimize == "cost" else (step.session_ms, step.moves)
