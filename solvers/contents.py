@@ -110,8 +110,9 @@ def enumerate_contents(
     layers = [np.zeros((1, classes), dtype=np.int32)]
     size = 1
     while len(layers[-1]):
-        grown = (layers[-1][:, None, :] + units[None, :, :]).reshape(-1, classes)
-        grown = np.unique(grown, axis=0)
+        last_class = np.where(layers[-1] > 0, np.arange(classes), 0).max(axis=1)
+        rows, added = np.nonzero(np.arange(classes) >= last_class[:, None])
+        grown = layers[-1][rows] + units[added]  # each content once: its sessions join in the order of their classes
         grown = grown[_fits(grown, limits, targets, allow_late=allow_late, latency_ms_max=latency_ms_max)]
         size += len(grown)
         if size > CONTENTS_MAX:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from solvers.offline_exact import ExactResult, exact_size, solve_exact
 from solvers.offline_objective import evaluate, violations
 from solvers.offline_problem import OfflineProblem
 from tests.solvers.brute_force import cost_optimum, latency_optimum, naive_value
-from tests.strategies import tiny_problems
+from tests.strategies import moving_problems, tiny_problems
 
 SLOW = settings(
     max_examples=60,
@@ -30,7 +31,7 @@ def solved(problem: OfflineProblem, minimize: str) -> ExactResult:
 
 
 @SLOW
-@given(tiny_problems())
+@given(st.one_of(tiny_problems(), moving_problems()))
 def test_the_cheapest_schedule_is_as_cheap_as_any(problem: OfflineProblem) -> None:
     solution = solved(problem, "cost").solution
     assert solution is not None
@@ -43,7 +44,7 @@ def test_the_cheapest_schedule_is_as_cheap_as_any(problem: OfflineProblem) -> No
 
 
 @SLOW
-@given(tiny_problems())
+@given(st.one_of(tiny_problems(), moving_problems()))
 def test_the_fastest_schedule_is_as_fast_as_any(problem: OfflineProblem) -> None:
     solution = solved(problem, "latency").solution
     assert solution is not None
@@ -57,7 +58,7 @@ def test_the_fastest_schedule_is_as_fast_as_any(problem: OfflineProblem) -> None
 
 
 @SLOW
-@given(tiny_problems(periods_max=5))
+@given(st.one_of(tiny_problems(periods_max=5), moving_problems()))
 def test_the_objective_agrees_with_a_naive_evaluation(problem: OfflineProblem) -> None:
     solution = solve_exact(problem, minimize="cost", time_limit_s=60, seed=0).solution
     assert solution is not None
