@@ -58,13 +58,19 @@ def exact_size(problem: OfflineProblem) -> int:
 
 
 def solve_exact(
-    problem: OfflineProblem, *, minimize: Minimize, time_limit_s: float, seed: int, workers: int = 1
+    problem: OfflineProblem,
+    *,
+    minimize: Minimize,
+    time_limit_s: float,
+    seed: int,
+    workers: int = 1,
+    hint: OfflineSolution | None = None,
 ) -> ExactResult:
     """Lexicographic optimum of problem.md's section 5, tier by tier; in latency mode every GPU is on throughout.
 
     The strictest part of the schedules comes first (everybody served and on time, then everybody served, then all): the
-    first that is not empty holds the optimum, and the strict parts have small models. One worker and equal arguments
-    give equal answers unless the backstop of `time_limit_s` of wall time strikes first.
+    first that is not empty holds the optimum, and the strict parts have small models. The search begins at `hint`.
+    One worker and equal arguments give equal answers unless the backstop of `time_limit_s` of wall time strikes first.
     """
     if minimize == "latency":
         problem = replace(problem, gpu_always_on=np.ones(problem.gpus, dtype=np.bool_))
@@ -75,7 +81,7 @@ def solve_exact(
     proven = True
     for strictness in stages:
         try:
-            outcome = _solve_stage(problem, minimize, strictness, effort)
+            outcome = _solve_stage(problem, minimize, strictness, effort, hint)
         except TooManyContentsError as error:
             return ExactResult(solution=None, status="none", end_reason=str(error))
         if outcome.solution is not None:
@@ -112,7 +118,13 @@ class _Effort:
         return solver, status
 
 
-def _solve_stage(problem: OfflineProblem, minimize: Minimize, strictness: Strictness, effort: _Effort) -> _Outcome:
+def _solve_stage(
+    problem: OfflineProblem,
+    minimize: Minimize,
+    strictness: Strictness,
+    effort: _Effort,
+    hint: OfflineSolution | None,
+) -> _Outcome:
     """All tiers of one model, each fixed at its value before the next."""
     from ortools.sat.python import cp_model
 
@@ -121,13 +133,16 @@ def _solve_stage(problem: OfflineProblem, minimize: Minimize, strictness: Strict
     model = cp_model.CpModel()
     exact = ExactModel(problem, grid, contents, model, minimize=minimize, strictness=strictness)
     exact.build()
+    if hint is not None:
+        exact.suggest(hint)
     tiers = exact.tiers()
+    if strictness == ALL_ON_TIME:
+        tiers = [cp_model.LinearExpr.sum([]), *tiers]  # first whether there is such a schedule at all
     solution: OfflineSolution | None = None
     proven = True
     for position, tier in enumerate(tiers):
         model.minimize(tier)
-        last = position == len(tiers) - 1 and strictness == ANYTHING
-        solver, status = effort.solve(model, 1.0 if last else TIER_SHARE)
+        solver, status = effort.solve(model, TIER_SHARE if position < len(tiers) - 1 else 1.0)
         if status == "INFEASIBLE":
             assert solution is None, "a tier fixed at a value that was reached cannot be infeasible"
             return _Outcome(status="infeasible")

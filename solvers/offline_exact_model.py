@@ -6,6 +6,7 @@ solved.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 
 from solvers.offline_exact_grid import ContentChoices, Grid
-from solvers.offline_problem import NEVER_ON, OfflineProblem
+from solvers.offline_problem import NEVER_ON, OfflineProblem, OfflineSolution
 
 if TYPE_CHECKING:
     from ortools.sat.python import cp_model
@@ -187,7 +188,10 @@ class ExactModel:
     def _hold_feasible_contents(self) -> None:
         """At every interval a usable GPU holds one of the contents that its type can run, any other GPU nothing."""
         maximal = self.strictness.on_time  # then only whether a content fits matters, so it may be any larger one
+        needless = self._needless_intervals() if maximal else frozenset()
         for interval, active in enumerate(self.grid.active):
+            if interval in needless:
+                continue
             classes = [int(self.problem.class_index[period]) for period in active]
             sessions = tuple(classes.count(k) for k in range(self.problem.classes))
             for gpu in self.gpus if active else ():
@@ -208,6 +212,44 @@ class ExactModel:
                 session_ms = choices.latency_ms * choices.counts.sum(axis=1) * duration_us
                 self.latency_terms += zip(session_ms.tolist(), holds, strict=True)
                 self.chosen.append(list(zip(choices.latency_ms.tolist(), holds, strict=True)))
+
+    def _needless_intervals(self) -> frozenset[int]:
+        """Intervals in which nobody is active who is not active in an earlier one of the same epoch, too.
+
+        Where everybody is served on time, the earlier one asks for as much of every GPU, and of its start-up.
+        """
+        needless: set[int] = set()
+        needed: dict[int, list[set[int]]] = {}
+        for interval, (epoch, active) in enumerate(zip(self.grid.epoch, self.grid.active, strict=True)):
+            before = needed.setdefault(epoch, [])
+            if any(set(active) <= other for other in before):
+                needless.add(interval)
+            before.append(set(active))
+        return frozenset(needless)
+
+    def suggest(self, solution: OfflineSolution) -> None:
+        """Begin the search at a known schedule."""
+        epoch_us, cut_us = self.problem.epoch_us, self.grid.cut_us
+        on: set[tuple[int, int, int]] = set()
+        served: set[tuple[int, int, int]] = set()
+        columns = (solution.piece_period, solution.piece_gpu, solution.piece_start_us, solution.piece_end_us)
+        for period, gpu, start_us, end_us in zip(*(column.tolist() for column in columns), strict=True):
+            on.update((period, epoch, gpu) for epoch in range(start_us // epoch_us, (end_us - 1) // epoch_us + 1))
+            intervals = range(bisect_left(cut_us, start_us), bisect_right(cut_us, end_us) - 1)
+            served.update((period, interval, gpu) for interval in intervals)
+        for key, flag in self.on.items():
+            self.model.add_hint(flag, key in on)
+        if not self.strictness.everyone_served:
+            for key, flag in self.served.items():
+                self.model.add_hint(flag, key in served)
+        spans = (solution.span_gpu, solution.span_on_us, solution.span_off_us)
+        paid = {
+            (gpu, epoch)
+            for gpu, on_us, off_us in zip(*(column.tolist() for column in spans), strict=True)
+            for epoch in range(on_us // epoch_us, off_us // epoch_us)
+        }
+        for (gpu, epoch), flag in self.paid.items():
+            self.model.add_hint(flag, (gpu, epoch) in paid)
 
     def _respect_memory_during_moves(self) -> None:
         """At a boundary the states that leave a GPU are in its memory besides those of all sessions then on it."""
