@@ -48,9 +48,10 @@ class RoundCosts:
                 result += padded[np.minimum(counts[:, class_index], len(table) + 1)]
             return result
         if self.batching == "packed":
-            per_session = np.array(self.per_session_ms)
-            used = np.where(counts > 0, counts * np.where(np.isfinite(per_session), per_session, np.inf), 0.0)
-            result = self.fixed_ms + used.sum(axis=1)
+            per_session = np.array(self.per_session_ms, dtype=np.float64)
+            possible = np.isfinite(per_session)
+            result = np.asarray(self.fixed_ms + counts @ np.where(possible, per_session, 0.0), dtype=np.float64)
+            result[(counts[:, ~possible] > 0).any(axis=1)] = np.inf
         else:
             crowding = np.array([0.0, *self.crowding_ms, np.inf])
             base = np.where(counts > 0, np.array(self.base_ms), 0.0).max(axis=1)
@@ -109,8 +110,9 @@ def enumerate_contents(
     layers = [np.zeros((1, classes), dtype=np.int32)]
     size = 1
     while len(layers[-1]):
-        grown = (layers[-1][:, None, :] + units[None, :, :]).reshape(-1, classes)
-        grown = np.unique(grown, axis=0)
+        last_class = np.where(layers[-1] > 0, np.arange(classes), 0).max(axis=1)
+        rows, added = np.nonzero(np.arange(classes) >= last_class[:, None])
+        grown = layers[-1][rows] + units[added]  # each content once: its sessions join in the order of their classes
         grown = grown[_fits(grown, limits, targets, allow_late=allow_late, latency_ms_max=latency_ms_max)]
         size += len(grown)
         if size > CONTENTS_MAX:
@@ -166,7 +168,7 @@ def _transitions(counts: IntArray) -> tuple[IntArray, IntArray]:
 def _codes(counts: IntArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """A code of its own for each (distinct) row, linear in the counts, and the weights of the classes.
 
-    Numbers of a base where they fit into 63 bits; for many classes, seeded weights modulo 2^64 that happen to be distinct.
+    Numbers of a base where they fit into 63 bits; for many classes, seeded weights modulo 2^64 with distinct codes.
     """
     classes = counts.shape[1]
     base = int(counts.max(initial=0)) + 2
@@ -175,7 +177,7 @@ def _codes(counts: IntArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
         return counts.astype(np.int64) @ weights, weights
     rng = np.random.default_rng(0)
     while True:
-        weights = rng.integers(0, 2**62, classes)
+        weights = np.asarray(rng.integers(0, 2**62, classes), dtype=np.int64)
         codes = counts.astype(np.int64) @ weights
         if len(np.unique(codes)) == len(codes):
             return codes, weights
