@@ -1,1 +1,1 @@
-"""Measurements: each prints a table, and its small form is a gate."""
+"""How well it does: benchmarks with their workloads, their tables and their gates."""

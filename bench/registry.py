@@ -1,0 +1,21 @@
+"""The benchmarks there are.
+
+Decides under which name a benchmark is found; must never import one before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.result import Benchmark, BenchResult, Size
+
+
+def _start(size: Size) -> BenchResult:
+    from bench.start import run
+
+    return run(size)
+
+
+BENCHMARKS: Mapping[str, Benchmark] = {
+    "start": _start,
+}
