@@ -69,7 +69,7 @@ def _table(size: str, repeats: int, seed: int) -> int:
 
 def _measured(what: str, path: Path, ending: str) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.trace_store", "--one", f"{what}{ending}", str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
