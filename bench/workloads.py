@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from bench.result import Size
 from scheduler.fleet import Budget, Fleet
 from scheduler.fleet_file import load_fleet, with_overrides
@@ -116,48 +113,3 @@ def workload(name: str, size: Size = "standard") -> tuple[Trace, Fleet]:
 def without_budget(fleet: Fleet) -> Fleet:
     """The same fleet with unlimited migrations."""
     return fleet.model_copy(update={"budget": Budget()})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """What is in a trace."""
-
-    periods: int
-    horizon_s: float
-    active_mean: float
-    active_max: int
-    shares: Mapping[str, float]  # of the active time, by profile; in the fleet's order
-    at_peak: Mapping[str, int]  # active sessions by profile, when most are active
-
-
-def describe_demand(trace: Trace, fleet: Fleet) -> Demand:
-    """Means, peaks and shares of a trace whose sessions name profiles of the fleet, or fall to its default."""
-    profile, start_us, end_us = demand_arrays(trace, fleet)
-    active_us = np.bincount(profile, weights=(end_us - start_us).astype(np.float64), minlength=len(fleet.profiles))
-    at_us = np.concatenate([end_us, start_us])
-    order = np.argsort(at_us, kind="stable")  # at equal times those that end come first
-    running = np.cumsum(np.repeat(np.array([-1, 1], dtype=np.int64), len(start_us))[order])
-    peak_us = at_us[order][int(running.argmax())]
-    here = (start_us <= peak_us) & (peak_us < end_us)
-    return Demand(
-        periods=trace.period_count,
-        horizon_s=trace.horizon_us / 1e6,
-        active_mean=float(active_us.sum() / trace.horizon_us),
-        active_max=int(running.max()),
-        shares=dict(zip(fleet.profiles, (active_us / active_us.sum()).tolist(), strict=True)),
-        at_peak=dict(
-            zip(fleet.profiles, np.bincount(profile[here], minlength=len(fleet.profiles)).tolist(), strict=True)
-        ),
-    )
-
-
-def demand_arrays(
-    trace: Trace, fleet: Fleet
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """By period: the profile's index in the fleet, start_us and end_us."""
-    default = fleet.default_profile or next(iter(fleet.profiles))
-    names = {name: index for index, name in enumerate(fleet.profiles)}
-    of_session = trace.sessions["profile"].fill_null(default).replace_strict(names).to_numpy().astype(np.int64)
-    index = trace.periods["session_index"].to_numpy()
-    start_us = trace.periods["start_us"].to_numpy().astype(np.int64)
-    return of_session[index], start_us, trace.periods["end_us"].to_numpy().astype(np.int64)
