@@ -16,6 +16,13 @@ def _start(size: Size) -> BenchResult:
     return run(size)
 
 
+def _offline(size: Size) -> BenchResult:
+    from bench.offline import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
+    "offline": _offline,
 }

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.memory import peak_mib
 from traces.compose import ComposeOptions
 from traces.store import ENDINGS, read_trace, write_trace
 from traces.synthetic import generate
@@ -69,7 +70,7 @@ def _table(size: str, repeats: int, seed: int) -> int:
 
 def _measured(what: str, path: Path, ending: str) -> dict[str, float]:
     command = [sys.executable, "-m", "bench.trace_store", "--one", f"{what}{ending}", str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
 
@@ -83,15 +84,7 @@ def _one(what: str, file: str) -> dict[str, float]:
         begin = time.perf_counter()
         write_trace(trace, path.with_name(f"again{what.removeprefix('write')}"))
     seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "peak_mib": _peak_mib()}
-
-
-def _peak_mib() -> float:
-    """Of this program alone: `ru_maxrss` would begin at the size of the process that started it."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError("this kernel does not tell VmHWM in /proc/self/status")
+    return {"seconds": seconds, "peak_mib": peak_mib()}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""What the reference's rule for the number of GPUs costs on a trace.
+
+Decides how `ceil(active / (0.9 capacity))` becomes dollars; must never know a plan. Source: arXiv 2606.19271 and public
+reimplementations of it. Pools of one profile each, on the GPU type that is cheapest per session; scale out at once,
+scale in after the lower number has been enough for five seconds. Whatever the rule leaves open is decided in its
+favour: GPUs are ready when they are needed (a start-up is paid, nobody waits for it), a GPU that would be needed again
+before a new one is ready stays on if that is no dearer, moves are free, and the pools have no end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.demand import Int64Array, active_over_time, demand_arrays
+from scheduler.fleet import Fleet
+from traces.trace import Trace
+
+HOLD_US = 5_000_000  # a lower target must have held for this long
+_HEADROOM = (10, 9)  # 1 / 0.9, in whole numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolChoice:
+    """Where the sessions of one profile go."""
+
+    gpu_type: str
+    capacity: int  # sessions that one GPU runs on time
+
+
+def reference_dollars(trace: Trace, fleet: Fleet) -> float:
+    """Dollars for GPUs, from switching on to switching off."""
+    profile, start_us, end_us = demand_arrays(trace, fleet)
+    epoch_us = round(fleet.epoch_s * 1e6)
+    total = 0.0
+    for index, name in enumerate(fleet.profiles):
+        mine = profile == index
+        if not mine.any():
+            continue
+        pool = cheapest_pool(fleet, name)
+        gpu_type = fleet.gpu_types[pool.gpu_type]
+        wanted = gpus_by_epoch(start_us[mine], end_us[mine], pool.capacity, epoch_us, trace.horizon_us)
+        startup_epochs = round(gpu_type.startup_s * 1e6) // epoch_us
+        total += paid_epochs(wanted, startup_epochs) * fleet.epoch_s / 3600 * gpu_type.price_per_hour
+    return total
+
+
+def cheapest_pool(fleet: Fleet, profile: str) -> PoolChoice:
+    """The GPU type with the least price per session that is on time there."""
+    assert fleet.batching == "grouped", "the workloads are grouped"
+    own = fleet.profiles[profile]
+    choices: list[tuple[float, PoolChoice]] = []
+    for name, table in (own.latency_ms or {}).items():
+        gpu_type = fleet.gpu_types[name]
+        by_memory = int((gpu_type.memory_gib - gpu_type.weights_gib) / own.state_gib + 1e-9)
+        capacity = min(by_memory, sum(latency <= fleet.target_ms(profile) for latency in table))
+        if capacity and any(pool.gpu_type == name for pool in fleet.pools):
+            choices.append((gpu_type.price_per_hour / capacity, PoolChoice(gpu_type=name, capacity=capacity)))
+    assert choices, f"{profile} is on time on no GPU type"
+    return min(choices, key=lambda choice: choice[0])[1]
+
+
+def gpus_by_epoch(
+    start_us: Int64Array, end_us: Int64Array, capacity: int, epoch_us: int, horizon_us: int
+) -> Int64Array:
+    """The most GPUs that the rule wants at any instant of each epoch; one that is wanted at all is on for the epoch."""
+    assert epoch_us >= HOLD_US, "a target holds on into the next epoch at most"
+    epochs = -(-horizon_us // epoch_us)
+    at_us, active = active_over_time(start_us, end_us)
+    up, down = _HEADROOM
+    target = -(-up * active // (down * capacity))
+    grid_us = np.arange(epochs, dtype=np.int64) * epoch_us
+    looks_us = np.sort(np.concatenate([at_us, grid_us, grid_us - HOLD_US]))
+    before = np.searchsorted(at_us, looks_us, side="right") - 1
+    seen = np.where(before >= 0, target[before], 0)
+    wanted = np.zeros(epochs, dtype=np.int64)
+    for epoch in (looks_us // epoch_us, (looks_us + HOLD_US) // epoch_us):
+        inside = (epoch >= 0) & (epoch < epochs)
+        np.maximum.at(wanted, epoch[inside], seen[inside])
+    return wanted
+
+
+def paid_epochs(wanted: Int64Array, startup_epochs: int) -> int:
+    """GPU-epochs paid: those wanted, a start-up before each run of them, and pauses no longer than a start-up."""
+    padded = np.pad(wanted, startup_epochs)
+    window = np.lib.stride_tricks.sliding_window_view
+    widened = window(np.pad(padded, (startup_epochs, 0)), startup_epochs + 1).max(axis=1)
+    held = window(np.pad(widened, (0, startup_epochs)), startup_epochs + 1).min(axis=1)
+    starts = np.maximum(np.diff(held, prepend=0), 0)
+    return int(held.sum() + startup_epochs * starts.sum())
