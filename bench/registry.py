@@ -16,6 +16,12 @@ def _start(size: Size) -> BenchResult:
     return run(size)
 
 
+def _trace_store(size: Size) -> BenchResult:
+    from bench.trace_store import run
+
+    return run(size)
+
+
 def _offline(size: Size) -> BenchResult:
     from bench.offline import run
 
@@ -24,5 +30,6 @@ def _offline(size: Size) -> BenchResult:
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
+    "trace-store": _trace_store,
     "offline": _offline,
 }

@@ -151,7 +151,9 @@ def _refuse_homeless(trace: Trace, fleet: Fleet, types: Sequence[TypeLimits], pr
     alone = np.eye(len(profiles), dtype=np.int32)
     fits = np.zeros(len(profiles), dtype=np.bool_)
     for limits in types:
-        fits |= np.isfinite(limits.costs.latency_ms(alone)) & (limits.memory_used_gib(alone) <= limits.memory_gib + 1e-9)
+        fits |= np.isfinite(limits.costs.latency_ms(alone)) & (
+            limits.memory_used_gib(alone) <= limits.memory_gib + 1e-9
+        )
     findings = [
         Finding(
             source=trace.name,

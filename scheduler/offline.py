@@ -115,9 +115,7 @@ def plan_offline(
         minimize=options.minimize,
         objective=_objective(result.objective),
         certificate=_certificate(result),
-        solver=SolverReport(
-            name=result.solver, end_reason=result.end_reason, seed=options.seed, versions=_versions()
-        ),
+        solver=SolverReport(name=result.solver, end_reason=result.end_reason, seed=options.seed, versions=_versions()),
         seconds=clock() - started_s,
         gpus=_gpus(formulated, result.solution),
         placements=_placements(formulated, result.solution),

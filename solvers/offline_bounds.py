@@ -70,9 +70,7 @@ def cost_bound(
     return _several_types(problem, weigher.found, demand, prices, weigher.shares(peaks))
 
 
-def _find_inequalities(
-    problem: OfflineProblem, weigher: Weigher, demand: Demand, stop: Callable[[], bool]
-) -> None:
+def _find_inequalities(problem: OfflineProblem, weigher: Weigher, demand: Demand, stop: Callable[[], bool]) -> None:
     """Ask the configuration LP at the tightest instants, until nothing new is found or time is up."""
     if problem.classes == 1 and len(problem.types) == 1:
         weigher.add(np.ones(1))
@@ -146,7 +144,9 @@ def _several_types(
     limits = np.array([inequality.limit for inequality in found])
     pool = np.array([np.count_nonzero(problem.gpu_type == t) for t in range(types)], dtype=np.float64)
     always = np.array([np.count_nonzero((problem.gpu_type == t) & problem.gpu_always_on) for t in range(types)])
-    on_before = np.array([np.count_nonzero((problem.gpu_type == t) & (problem.gpu_on_us != NEVER_ON)) for t in range(types)])
+    on_before = np.array(
+        [np.count_nonzero((problem.gpu_type == t) & (problem.gpu_on_us != NEVER_ON)) for t in range(types)]
+    )
     leads = np.array([startup // problem.epoch_us for startup in problem.startup_us])
 
     def solve(high: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -342,5 +342,7 @@ def cost_bound_when_short(
     above, used_above = capacity(high)
     share = 1.0 if used_above <= used else min(1.0, (allowed - used) / (used_above - used))
     least = level + share * (above - level)
-    floor = float(price @ [np.count_nonzero((problem.gpu_type == t) & problem.gpu_always_on) for t in range(len(price))])
+    floor = float(
+        price @ [np.count_nonzero((problem.gpu_type == t) & problem.gpu_always_on) for t in range(len(price))]
+    )
     return max(unit_price * float(least.sum()), floor * problem.epochs) * problem.epoch_us + sunk_dollars(problem)

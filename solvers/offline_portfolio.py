@@ -15,6 +15,7 @@ from solvers.contents import ContentTable, enumerate_contents
 from solvers.demand import Demand, demand_of
 from solvers.horizon import cheapest_counts
 from solvers.offline_bounds import CostBound, ServiceBound, cost_bound, cost_bound_when_short, service_bound
+from solvers.offline_exact import exact_size, solve_exact
 from solvers.offline_objective import evaluate, spans_for
 from solvers.offline_problem import OfflineObjective, OfflineProblem, OfflineSolution
 from solvers.pools import dedicated_pieces
@@ -131,14 +132,18 @@ class _Search:
 
     def _exact(self) -> bool:
         """Small instances are solved to the end; True if the optimum is proven."""
-        return False
         if self._stage not in ("auto", "exact") or self._stop():
             return False
         if self._stage == "auto" and exact_size(self._problem) > EXACT_SIZE_MAX:
             return False
         self._report(self._standing("exact"))
+        assert self._best is not None
         result = solve_exact(
-            self._problem, minimize="cost", time_limit_s=max(0.1, self._end_s - self._clock()), seed=self._seed
+            self._problem,
+            minimize="cost",
+            time_limit_s=max(0.1, self._end_s - self._clock()),
+            seed=self._seed,
+            hint=self._best[1],
         )
         if result.solution is not None:
             self._offer_solution(result.solution, "cp-sat")
@@ -226,5 +231,3 @@ class _Search:
             solver=self._best[2],
             end_reason=end_reason,
         )
-
-

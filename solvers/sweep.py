@@ -22,7 +22,9 @@ NO_GAIN = 1e300  # a weight that forbids
 
 # waste, misfit, slack, room, misfit length, align, move, improve: found by search on composed traces, see bench/offline.py
 BASE_WEIGHTS = (3.0, 0.1, 0.02, 0.05, 0.1, 0.03, 0.1, 0.0)
-RELUCTANCE = 0.5  # part of a session's value that is wasted on a GPU type where a cheapest packing has none of its class
+RELUCTANCE = (
+    0.5  # part of a session's value that is wasted on a GPU type where a cheapest packing has none of its class
+)
 THREADS = 2
 BLOCK_EPOCHS = 12  # epochs per rollout
 SPREAD = 0.7  # of the logarithm of each weight in a variant
@@ -170,7 +172,9 @@ class Sweep:
             assert best is not None
             return best
 
-        results = [r.result() for r in [pool.submit(best_in, lane, share) for lane, share in zip(lanes, shares, strict=True)]]
+        results = [
+            r.result() for r in [pool.submit(best_in, lane, share) for lane, share in zip(lanes, shares, strict=True)]
+        ]
         lanes[0].restore(min(results, key=lambda r: (r[0], r[1]))[2])
 
     def _sweep(self, lane: _Lane, weights: npt.NDArray[np.float64], first: int, last: int) -> None:
@@ -193,7 +197,9 @@ class Sweep:
         dollars = float(self._price @ opened.sum(axis=1) + (self._price * self._fleet.lead) @ edges.sum(axis=1))
         waiting = int(lane.state.cursor[3])
         move_dollars = float(counts[:, 3].sum()) * self._move_dollars()
-        return SweepCost(unserved=int(counts[:, 4].sum()) + waiting, late=int(counts[:, 5].sum()), dollars=dollars + move_dollars)
+        return SweepCost(
+            unserved=int(counts[:, 4].sum()) + waiting, late=int(counts[:, 5].sum()), dollars=dollars + move_dollars
+        )
 
     def _move_dollars(self) -> float:
         return max(self._problem.transfer_cross_s) * max(self._problem.price_per_hour) / 3600

@@ -375,7 +375,17 @@ def _make_room(
             best_migrates[:] = migrates
     for z in range(best_n):
         _relocate(
-            state, work, tables, budget, trail, chosen, best_ejected[z], best_targets[z], best_migrates[z], at_us, boundary_us
+            state,
+            work,
+            tables,
+            budget,
+            trail,
+            chosen,
+            best_ejected[z],
+            best_targets[z],
+            best_migrates[z],
+            at_us,
+            boundary_us,
         )
     return chosen
 
@@ -498,7 +508,9 @@ def _migrate(
 
 
 @inner
-def _end_until(state: State, work: Work, tables: Tables, trail: Trail, fleet: Fleet, limits: Limits, until_us: int) -> None:
+def _end_until(
+    state: State, work: Work, tables: Tables, trail: Trail, fleet: Fleet, limits: Limits, until_us: int
+) -> None:
     """Close every period that ends up to now; who waits may take the freed place."""
     periods = work.start_us.shape[0]
     while state.cursor[1] < periods and work.end_us[work.by_end[state.cursor[1]]] <= until_us:
@@ -548,7 +560,9 @@ def _admit(state: State, work: Work, tables: Tables, fleet: Fleet, limits: Limit
 
 
 @inner
-def _interrupt_for(state: State, work: Work, tables: Tables, fleet: Fleet, trail: Trail, period: int, at_us: int) -> int:
+def _interrupt_for(
+    state: State, work: Work, tables: Tables, fleet: Fleet, trail: Trail, period: int, at_us: int
+) -> int:
     """Interrupt the least important session whose place the period can take; -1 if none is less important."""
     k = work.class_index[period]
     chosen = -1
