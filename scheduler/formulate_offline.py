@@ -106,8 +106,8 @@ def _classes(trace: Trace, fleet: Fleet) -> tuple[npt.NDArray[np.int64], tuple[s
         findings = [
             Finding(
                 source=trace.name,
-                message=f"profile={name!r} ({counts.filter(pl.first() == name).item(0, 1)} sessions) must be one of the "
-                f"fleet's profiles: {known}",
+                message=f"profile={name!r} ({counts.filter(pl.first() == name).item(0, 1)} sessions) must be one of "
+                f"the fleet's profiles: {known}",
             )
             for name in unknown
         ]

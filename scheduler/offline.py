@@ -1,7 +1,7 @@
 """The offline planner: the cheapest (or fastest) schedule for a whole trace, with a certificate.
 
-Decides how a solved problem becomes an `OfflinePlan`, and which goal asks which solver; must never know a file, a clock or
-a terminal.
+Decides how a solved problem becomes an `OfflinePlan`, and which goal asks which solver; must never know a file, a clock
+or a terminal.
 """
 
 from __future__ import annotations

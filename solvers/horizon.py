@@ -28,7 +28,7 @@ def cheapest_counts(need: CountArray, lead: int) -> CountArray:
 
 
 def paid_epochs(counts: CountArray, lead: int, on_before: int = 0) -> int:
-    """Epochs paid for these counts: each start pays `lead` more; `on_before` GPUs are on when the first epoch begins."""
+    """Epochs paid for these counts: each start pays `lead` more; `on_before` GPUs are on before the first epoch."""
     starts = np.maximum(np.diff(counts, prepend=on_before), 0)
     return int(counts.sum() + lead * starts.sum())
 

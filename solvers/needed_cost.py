@@ -59,9 +59,9 @@ def least_cost(
 ) -> tuple[float | None, Floats | None]:
     """The proven lower bound, and GPUs on [epochs, types] of the solution found (None where there is none).
 
-    Per type t: low <= m_k <= high, s_k >= m_k - m_{k-1} with m_{-1} = before, s >= 0; and for each row r of shape (types,)
-    row_weights[r] . m_{row_epoch[r]} >= row_side[r]. `whole` asks for whole m, stopped after `limit_s`; otherwise the
-    linear relaxation is solved. Infeasible needs prove infinity.
+    Per type t: low <= m_k <= high, s_k >= m_k - m_{k-1} with m_{-1} = before, s >= 0; and for each row r of shape
+    (types,) row_weights[r] . m_{row_epoch[r]} >= row_side[r]. `whole` asks for whole m, stopped after `limit_s`;
+    otherwise the linear relaxation is solved. Infeasible needs prove infinity.
     """
     import highspy
 

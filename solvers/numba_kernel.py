@@ -20,4 +20,5 @@ def kernel(function: Kernel) -> Kernel:
 
 def inner(function: Kernel) -> Kernel:
     """A part of a kernel, callable from compiled code only, which saves the time to compile its wrappers."""
-    return cast(Kernel, numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function))
+    options: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(Kernel, numba.njit(**options)(function))

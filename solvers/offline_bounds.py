@@ -1,6 +1,7 @@
 """What no schedule can undercut: bounds on cost, unserved and late time of the offline problem.
 
-Decides which inequalities are looked at and what they prove; must never know a schedule beyond its unserved and late time.
+Decides which inequalities are looked at and what they prove; must never know a schedule beyond its unserved and late
+time.
 """
 
 from __future__ import annotations
@@ -183,8 +184,8 @@ def _several_types(
         counts=_whole_counts(sides, limits, counts, pool, np.array(prices)),
         inequality=found[int(active.sum(axis=1).argmax())],
         shares=shares,
-        method="the linear program over the epochs of what the fullest instants need (weights of the configuration LP), "
-        "any number of GPUs of each type",
+        method="the linear program over the epochs of what the fullest instants need (weights of the configuration "
+        "LP), any number of GPUs of each type",
     )
 
 
@@ -265,7 +266,7 @@ def service_bound(
 ) -> ServiceBound:
     """Integrate, over all instants, by how much demand exceeds what all GPUs together can hold (and hold on time).
 
-    For weights y and limits of all GPUs: sessions without a place >= (y . demand - sum_t limit[t] * usable[t]) / max(y).
+    For weights y and limits of all GPUs: sessions without a place >= (y . demand - limit . usable) / max(y).
     `demand` is complete.
     """
     return ServiceBound(
@@ -306,14 +307,12 @@ def _usable(problem: OfflineProblem, at_us: npt.NDArray[np.int64]) -> npt.NDArra
     return usable
 
 
-def cost_bound_when_short(
-    problem: OfflineProblem, tables: Sequence[ContentTable], demand: Demand, short_us: float, inequality: Inequality
-) -> float:
+def cost_bound_when_short(problem: OfflineProblem, demand: Demand, short_us: float, inequality: Inequality) -> float:
     """A cost that no schedule undercuts whose unserved and late time together is at most `short_us`.
 
-    In each epoch a capacity c = sum_t limit[t] * gpus_on[t] costs at least its cheapest price per unit; what exceeds it,
-    weighted, is unserved or late. The least cost lets demand exceed c during the same share of every epoch, which is
-    found by bisection. `demand` is complete; start-ups are not counted.
+    In each epoch a capacity c = sum_t limit[t] * gpus_on[t] costs at least its cheapest price per unit; what exceeds
+    it, weighted, is unserved or late. The least cost lets demand exceed c during the same share of every epoch, which
+    bisection finds. `demand` is complete; start-ups are not counted.
     """
     weights, limit = np.array(inequality.weights), np.array(inequality.limit)
     price = np.array(problem.price_per_hour) / 3.6e9

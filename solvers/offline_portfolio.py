@@ -101,7 +101,7 @@ class _Search:
             self._sweeps(on_time)
         self._when_short(on_time)
         proven = self._exact()
-        end_reason = "proven by the exact stage" if proven else self._improve(on_time)
+        end_reason = "proven by the exact stage" if proven else self._improve()
         return self._result(on_time, end_reason)
 
     def _sweeps(self, on_time: Sequence[ContentTable]) -> None:
@@ -149,7 +149,7 @@ class _Search:
             self._offer_solution(result.solution, "cp-sat")
         return result.status == "optimal"
 
-    def _improve(self, on_time: Sequence[ContentTable]) -> str:
+    def _improve(self) -> str:
         """Sweep again with more variants and other seeds while there is time and a gap."""
         if self._stage == "greedy":
             return "greedy only"
@@ -221,7 +221,7 @@ class _Search:
             physical = [enumerate_contents(t, problem.target_ms, allow_late=True) for t in problem.types]
             service = service_bound(problem, on_time, physical, complete)
             short_us = float(sum(objective.unserved_us) + objective.late_us)
-            bound_dollars = cost_bound_when_short(problem, on_time, complete, short_us, self._bound.inequality)
+            bound_dollars = cost_bound_when_short(problem, complete, short_us, self._bound.inequality)
         return CostResult(
             solution=self._best[1],
             objective=objective,

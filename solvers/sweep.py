@@ -1,7 +1,7 @@
 """The sweep stage: schedules for traces of any size, improved while there is time.
 
-Decides how the compiled sweep is fed, which of its variants is kept for each stretch of time, and when to stop; must never
-know where prices, needs or names come from.
+Decides how the compiled sweep is fed, and which of its variants is kept for each stretch of time; must never know where
+prices, needs or names come from.
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from solvers import sweep_kernel
 from solvers.contents import ContentTable
-from solvers.offline_problem import NEVER_ON, UNLIMITED, OfflineProblem
+from solvers.offline_problem import NEVER_ON, OfflineProblem
 from solvers.sweep_kernel import Fleet, Limits, State, Tables, Trail, Work
 
 NO_GAIN = 1e300  # a weight that forbids
 
-# waste, misfit, slack, room, misfit length, align, move, improve: found by search on composed traces, see bench/offline.py
+# waste, misfit, slack, room, misfit length, align, move, improve; found by search on the workloads of bench/offline.py
 BASE_WEIGHTS = (3.0, 0.1, 0.02, 0.05, 0.1, 0.03, 0.1, 0.0)
-RELUCTANCE = (
-    0.5  # part of a session's value that is wasted on a GPU type where a cheapest packing has none of its class
-)
+RELUCTANCE = 0.5  # part of a session's value that is waste on a GPU type that a cheapest packing does not use
 THREADS = 2
 BLOCK_EPOCHS = 12  # epochs per rollout
 SPREAD = 0.7  # of the logarithm of each weight in a variant
@@ -69,7 +68,7 @@ def worth_of(
 ) -> Worth:
     """Worth by class values (an inequality's weights): waste is the value that no completion of a content can reach.
 
-    `shares` [types, classes] says where a cheapest packing has each class; elsewhere its sessions count as a waste, too.
+    `shares` [types, classes] says where a cheapest packing has each class; elsewhere its sessions count as waste, too.
     """
     value = np.array(values)
     top = max(limits)
@@ -182,7 +181,7 @@ class Sweep:
         for begin in range(first, last, step):
             end = min(last, begin + step)
             arrivals = np.searchsorted(self._work.start_us, end * self._problem.epoch_us) - lane.state.cursor[0]
-            held = int(lane.state.count.sum() + lane.state.cursor[3])
+            held = int(lane.state.members.sum() + lane.state.cursor[3])
             lane.reserve(int(5 * arrivals + 3 * held + 4 * self._problem.gpus * (end - begin) + 1024))
             sweep_kernel.run_epochs(
                 lane.state, self._work, self._tables, self._fleet, self._limits, weights, lane.trail, begin, end
@@ -213,10 +212,9 @@ class _Saved:
     """A state that can be gone back to, and the trail since then."""
 
     state: State
-    members: npt.NDArray[np.int32]  # periods on GPUs, for gpu_of
     row: int
     rows_from: int
-    rows: tuple[npt.NDArray[np.generic], ...]
+    rows: tuple[npt.NDArray[Any], ...]
     counts: npt.NDArray[np.int64] | None
     opened: npt.NDArray[np.bool_] | None
     epochs: tuple[int, int]
@@ -233,7 +231,7 @@ class _Lane:
             member=np.full((gpus, slots), -1, np.int32),
             since_us=np.zeros((gpus, slots), np.int64),
             moved=np.zeros((gpus, slots), np.bool_),
-            count=np.zeros(gpus, np.int32),
+            members=np.zeros(gpus, np.int32),
             off_us=np.zeros(gpus, np.int64),
             active=np.zeros(gpus, np.bool_),
             ready_us=np.zeros(gpus, np.int64),
@@ -259,8 +257,13 @@ class _Lane:
         wanted = int(self.state.cursor[2]) + rows
         if wanted > len(self.trail.period):
             size = max(wanted, len(self.trail.period) * 3 // 2)
-            grown = [np.resize(part, size) if len(part) else np.zeros(size, part.dtype) for part in self.trail[2:]]
-            self.trail = self.trail._replace(period=grown[0], gpu=grown[1], start_us=grown[2], end_us=grown[3])
+            trail = self.trail
+            self.trail = trail._replace(
+                period=_grown(trail.period, size),
+                gpu=_grown(trail.gpu, size),
+                start_us=_grown(trail.start_us, size),
+                end_us=_grown(trail.end_us, size),
+            )
 
     def save(self, rows_from: int = 0, epochs: tuple[int, int] = (0, 0)) -> _Saved:
         """A copy of everything that a sweep changes; large arrays only as far as they matter."""
@@ -269,14 +272,13 @@ class _Lane:
         waiting = int(state.cursor[3])
         row = int(state.cursor[2])
         first, last = epochs
-        kept = tuple(part[rows_from:row].copy() for part in self.trail[2:]) if last else ()
+        kept = tuple(part[rows_from:row].copy() for part in self._rows()) if last else ()
         return _Saved(
             state=state._replace(
                 **small,
                 waiting=state.waiting[:waiting].copy(),
                 last_gpu=state.last_gpu[state.waiting[:waiting]].copy(),
             ),
-            members=np.concatenate([state.member[g, : state.count[g]] for g in np.flatnonzero(state.count)] or [_NONE]),
             row=row,
             rows_from=rows_from,
             rows=kept,
@@ -293,18 +295,21 @@ class _Lane:
         waiting = len(saved.state.waiting)
         state.waiting[:waiting] = saved.state.waiting
         state.last_gpu[saved.state.waiting] = saved.state.last_gpu
-        for gpu in np.flatnonzero(state.count):
-            state.gpu_of[state.member[gpu, : state.count[gpu]]] = gpu
+        for gpu in np.flatnonzero(state.members):
+            state.gpu_of[state.member[gpu, : state.members[gpu]]] = gpu
         state.gpu_of[state.waiting[:waiting]] = -1
         if saved.counts is not None and saved.opened is not None:
             first, last = saved.epochs
             self.trail.counts[first:last] = saved.counts
             self.trail.opened[:, first:last] = saved.opened
             self.reserve(max(0, saved.row - int(state.cursor[2])))
-            for part, kept in zip(self.trail[2:], saved.rows, strict=True):
+            for part, kept in zip(self._rows(), saved.rows, strict=True):
                 if len(part) < saved.row:
                     raise AssertionError("rows were not reserved")
                 part[saved.rows_from : saved.row] = kept
+
+    def _rows(self) -> tuple[npt.NDArray[Any], ...]:
+        return (self.trail.period, self.trail.gpu, self.trail.start_us, self.trail.end_us)
 
     def pieces(self) -> Pieces:
         rows = int(self.state.cursor[2])
@@ -314,8 +319,14 @@ class _Lane:
         return Pieces(period=period[order], gpu=gpu[order], start_us=start_us[order], end_us=end_us[order])
 
 
+_Number = TypeVar("_Number", np.int32, np.int64)
 _PER_PERIOD = frozenset({"gpu_of", "waiting", "last_gpu"})
-_NONE = np.zeros(0, np.int32)
+
+
+def _grown(part: npt.NDArray[_Number], size: int) -> npt.NDArray[_Number]:
+    larger = np.zeros(size, part.dtype)
+    larger[: len(part)] = part
+    return larger
 
 
 def _vary(base: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -386,11 +397,3 @@ def plan_matrix(problem: OfflineProblem, counts: Sequence[npt.NDArray[np.int64]]
         planned[mine] = np.arange(len(mine))[:, None] < count[None, :]
     planned[problem.gpu_always_on] = True
     return planned
-
-
-def no_moves_left(problem: OfflineProblem) -> bool:
-    """Whether the budget forbids every migration."""
-    budget = problem.budget
-    return min(budget.moves, budget.out_per_gpu, budget.in_per_gpu) == 0 or (
-        budget.moves == UNLIMITED and budget.gib < min(problem.state_gib)
-    )

@@ -78,7 +78,7 @@ class State(NamedTuple):
     member: IntArray  # [gpus, slots]: periods
     since_us: LongArray  # [gpus, slots]: start of the member's piece
     moved: npt.NDArray[np.bool_]  # [gpus, slots]: the piece began with a migration
-    count: IntArray  # [gpus]
+    members: IntArray  # [gpus]: how many
     off_us: LongArray  # [gpus]: when the GPU is meant to go off
     active: npt.NDArray[np.bool_]  # [gpus]
     ready_us: LongArray  # [gpus]: takes sessions from then on
@@ -124,11 +124,11 @@ def _note_blocked(state: State, tables: Tables, gpu: int, at_us: int) -> None:
 
 @inner
 def _put(state: State, work: Work, tables: Tables, gpu: int, period: int, since_us: int, moved: bool) -> None:
-    slot = state.count[gpu]
+    slot = state.members[gpu]
     state.member[gpu, slot] = period
     state.since_us[gpu, slot] = since_us
     state.moved[gpu, slot] = moved
-    state.count[gpu] = slot + 1
+    state.members[gpu] = slot + 1
     state.content[gpu] = tables.add[state.content[gpu], work.class_index[period]]
     state.gpu_of[period] = gpu
     if slot == 0 or work.end_us[period] > state.last_end_us[gpu]:
@@ -138,11 +138,11 @@ def _put(state: State, work: Work, tables: Tables, gpu: int, period: int, since_
 @inner
 def _take(state: State, work: Work, tables: Tables, gpu: int, slot: int) -> None:
     period = state.member[gpu, slot]
-    last = state.count[gpu] - 1
+    last = state.members[gpu] - 1
     state.member[gpu, slot] = state.member[gpu, last]
     state.since_us[gpu, slot] = state.since_us[gpu, last]
     state.moved[gpu, slot] = state.moved[gpu, last]
-    state.count[gpu] = last
+    state.members[gpu] = last
     state.content[gpu] = tables.remove[state.content[gpu], work.class_index[period]]
     state.gpu_of[period] = -1
     if work.end_us[period] >= state.last_end_us[gpu]:
@@ -154,7 +154,7 @@ def _take(state: State, work: Work, tables: Tables, gpu: int, slot: int) -> None
 
 @inner
 def _slot_of(state: State, gpu: int, period: int) -> int:
-    for slot in range(state.count[gpu]):
+    for slot in range(state.members[gpu]):
         if state.member[gpu, slot] == period:
             return slot
     return -1
@@ -181,9 +181,7 @@ def _switch(state: State, tables: Tables, gpu: int, on: bool, at_us: int) -> Non
 
 
 @inner
-def _best_gpu(
-    state: State, work: Work, tables: Tables, fleet: Fleet, weights: RealArray, period: int, at_us: int, late: bool
-) -> int:
+def _best_gpu(state: State, work: Work, tables: Tables, weights: RealArray, period: int, at_us: int, late: bool) -> int:
     """The GPU on which the period does least harm, or -1; on time unless `late` is allowed."""
     k = work.class_index[period]
     end_us = work.end_us[period]
@@ -205,7 +203,7 @@ def _best_gpu(
             score += weights[1] + weights[4] * min(1.0, -spare_us / 600e6)
         else:
             score += weights[2] * min(1.0, spare_us / 3600e6)
-        if state.count[gpu] > 0:
+        if state.members[gpu] > 0:
             score += weights[5] * min(1.0, abs(state.last_end_us[gpu] - end_us) / 300e6)
         if score < best:
             best = score
@@ -285,7 +283,7 @@ def _other_place(
 @inner
 def state_out(budget: RealArray, gpu: int) -> float:
     """Migrations out of a GPU at this boundary; `budget` is [moves, gib, out per gpu..., in per gpu...]."""
-    return budget[2 + gpu]
+    return float(budget[2 + gpu])
 
 
 @inner
@@ -332,7 +330,7 @@ def _make_room(
             pick_migrates = False
             pick_score = FAR
             pick_cost = 0.0
-            for slot in range(state.count[gpu]):
+            for slot in range(state.members[gpu]):
                 member = state.member[gpu, slot]
                 member_class = work.class_index[member]
                 if tables.class_value[member_class] >= tables.class_value[k]:
@@ -431,7 +429,7 @@ def _charge(budget: RealArray, gpus: int, source: int, target: int, gib: float) 
 
 @inner
 def _may_charge(limits: Limits, budget: RealArray, gpus: int, source: int, target: int, gib: float) -> bool:
-    return (
+    return bool(
         budget[0] + 1 <= limits.moves
         and budget[1] + gib <= limits.gib + 1e-9
         and budget[2 + source] + 1 <= limits.out_per_gpu
@@ -508,9 +506,7 @@ def _migrate(
 
 
 @inner
-def _end_until(
-    state: State, work: Work, tables: Tables, trail: Trail, fleet: Fleet, limits: Limits, until_us: int
-) -> None:
+def _end_until(state: State, work: Work, tables: Tables, trail: Trail, until_us: int) -> None:
     """Close every period that ends up to now; who waits may take the freed place."""
     periods = work.start_us.shape[0]
     while state.cursor[1] < periods and work.end_us[work.by_end[state.cursor[1]]] <= until_us:
@@ -525,11 +521,11 @@ def _end_until(
         _note_blocked(state, tables, gpu, end_us)
         _take(state, work, tables, gpu, slot)
         if state.cursor[3] > 0:
-            _admit(state, work, tables, fleet, limits, gpu, end_us)
+            _admit(state, work, tables, gpu, end_us)
 
 
 @inner
-def _admit(state: State, work: Work, tables: Tables, fleet: Fleet, limits: Limits, gpu: int, at_us: int) -> None:
+def _admit(state: State, work: Work, tables: Tables, gpu: int, at_us: int) -> None:
     """Serve those who wait on this GPU while it can take them: highest priority first, then longest waiting."""
     while state.active[gpu] and state.ready_us[gpu] <= at_us:
         best = -1
@@ -560,9 +556,7 @@ def _admit(state: State, work: Work, tables: Tables, fleet: Fleet, limits: Limit
 
 
 @inner
-def _interrupt_for(
-    state: State, work: Work, tables: Tables, fleet: Fleet, trail: Trail, period: int, at_us: int
-) -> int:
+def _interrupt_for(state: State, work: Work, tables: Tables, trail: Trail, period: int, at_us: int) -> int:
     """Interrupt the least important session whose place the period can take; -1 if none is less important."""
     k = work.class_index[period]
     chosen = -1
@@ -572,7 +566,7 @@ def _interrupt_for(
         gpu = state.on_list[position]
         if state.ready_us[gpu] > at_us:
             continue
-        for slot in range(state.count[gpu]):
+        for slot in range(state.members[gpu]):
             member = state.member[gpu, slot]
             if work.priority[member] >= lowest:
                 continue
@@ -652,17 +646,17 @@ def _arrive(
         else:
             state.last_gpu[period] = home
     else:
-        gpu = _best_gpu(state, work, tables, fleet, weights, period, at_us, False)
+        gpu = _best_gpu(state, work, tables, weights, period, at_us, False)
         if gpu < 0:
             gpu = _make_room(state, work, tables, fleet, limits, weights, budget, trail, period, at_us, boundary_us)
         if gpu < 0:
             gpu = _open_gpu(state, tables, fleet, trail, limits, epoch, k, at_us)
         if gpu < 0:
-            gpu = _best_gpu(state, work, tables, fleet, weights, period, at_us, True)
+            gpu = _best_gpu(state, work, tables, weights, period, at_us, True)
             if gpu >= 0:
                 trail.counts[epoch, 5] += 1
         if gpu < 0:
-            gpu = _interrupt_for(state, work, tables, fleet, trail, period, at_us)
+            gpu = _interrupt_for(state, work, tables, trail, period, at_us)
             if gpu >= 0:
                 trail.counts[epoch, 4] += 1
     if gpu < 0:
@@ -710,10 +704,10 @@ def _boundary(
         if not state.active[gpu] or fleet.planned[gpu, epoch]:
             continue
         slot = 0
-        while slot < state.count[gpu]:
+        while slot < state.members[gpu]:
             if not _migrate_away(state, work, tables, fleet, limits, weights, budget, trail, gpu, slot, epoch):
                 slot += 1
-        if state.count[gpu] == 0:
+        if state.members[gpu] == 0:
             _switch(state, tables, gpu, False, boundary_us)
         else:
             trail.opened[gpu, epoch] = True
@@ -761,7 +755,7 @@ def _serve_waiting(
     state.cursor[3] = kept
     for position in range(state.cursor[4]):
         if state.cursor[3] > 0:
-            _admit(state, work, tables, fleet, limits, state.on_list[position], boundary_us)
+            _admit(state, work, tables, state.on_list[position], boundary_us)
 
 
 @inner
@@ -823,7 +817,7 @@ def _improve(
                 if gain >= best or not _may_charge(limits, budget, gpus, gpu, goal, tables.state_gib[k]):
                     continue
                 longest = -1
-                for slot in range(state.count[gpu]):
+                for slot in range(state.members[gpu]):
                     member = state.member[gpu, slot]
                     if work.class_index[member] != k or state.since_us[gpu, slot] >= boundary_us:
                         continue
@@ -859,13 +853,13 @@ def run_epochs(
         boundary_us = epoch * limits.epoch_us
         trail.counts[epoch, :] = 0
         trail.opened[:, epoch] = False
-        _end_until(state, work, tables, trail, fleet, limits, boundary_us)
+        _end_until(state, work, tables, trail, boundary_us)
         _boundary(state, work, tables, fleet, limits, weights, budget, trail, epoch)
         while state.cursor[0] < periods and work.start_us[state.cursor[0]] < boundary_us + limits.epoch_us:
             period = state.cursor[0]
             state.cursor[0] += 1
-            _end_until(state, work, tables, trail, fleet, limits, work.start_us[period])
+            _end_until(state, work, tables, trail, work.start_us[period])
             _arrive(state, work, tables, fleet, limits, weights, budget, trail, period, epoch)
         trail.counts[epoch, 3] = int(budget[0])
     if last == fleet.planned.shape[1]:
-        _end_until(state, work, tables, trail, fleet, limits, 2**62)
+        _end_until(state, work, tables, trail, 2**62)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,9 +43,9 @@ class Weigher:
     def found(self) -> list[Inequality]:
         return list(self._known.values())
 
-    def strongest(self, demand: npt.NDArray[np.int32], prices: Sequence[float] | None = None) -> Inequality | None:
+    def strongest(self, demand: npt.NDArray[np.int32], prices: FloatArray | None = None) -> Inequality | None:
         """The inequality that the configuration LP's duals give for this demand; None if no demand or LP answer."""
-        weights = self._lp.duals(demand, self._prices if prices is None else np.array(prices))
+        weights = self._lp.duals(demand, self._prices if prices is None else prices)
         if weights is None or not np.any(weights > 0):
             return None
         return self.add(weights)
@@ -57,13 +58,13 @@ class Weigher:
         return self.add(weights)
 
     def shares(self, demands: npt.NDArray[np.int32]) -> FloatArray:
-        """Which part of each class a cheapest fractional packing has on each type [types, classes], over all demands."""
+        """Which part of each class cheapest fractional packings have on each type [types, classes]."""
         served = np.zeros((len(self._contents), self._contents[0].shape[1]))
         for demand in demands:
             if self._lp.duals(demand, self._prices) is not None:
                 served += self._lp.served()
         total = served.sum(axis=0)
-        return np.divide(served, total, out=np.zeros_like(served), where=total > 0)
+        return np.asarray(served / np.maximum(total, 1e-12), dtype=np.float64)
 
     def add(self, weights: FloatArray) -> Inequality | None:
         """Make any non-negative weights an inequality, scaled so that the largest limit is 1."""
@@ -108,7 +109,7 @@ class _ConfigurationLp:
         lp.a_matrix_.start_ = np.searchsorted(rows, np.arange(lp.num_row_ + 1)).astype(np.int32)
         lp.a_matrix_.index_ = cols.astype(np.int32)
         lp.a_matrix_.value_ = matrix[rows, cols]
-        self._highs = highspy.Highs()
+        self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         self._highs.setOptionValue("output_flag", False)
         self._highs.setOptionValue("threads", 1)
         self._highs.passModel(lp)
