@@ -109,6 +109,7 @@ class _Effort:
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = self._workers
         solver.parameters.random_seed = self._seed
+        solver.parameters.linearization_level = 2  # contents and paid epochs are a good relaxation
         solver.parameters.max_deterministic_time = max(self._units * share, 0.0)
         solver.parameters.max_time_in_seconds = max(self._seconds * share, 0.0)
         status = solver.status_name(solver.solve(model))

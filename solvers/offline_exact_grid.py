@@ -13,6 +13,7 @@ import numpy as np
 from solvers.contents import ContentTable, RoundCosts, TypeLimits, enumerate_contents
 from solvers.offline_problem import NEVER_ON, FloatArray, Int32Array, OfflineProblem
 
+COVER_MAX = 20_000  # steps from one number of GPUs to the next
 LATENCY_DIGITS = 9  # latencies closer than this are one: sums of decimals are not exact
 
 
@@ -86,6 +87,27 @@ class ContentChoices:
         if key not in self._known:
             self._known[key] = _among(self._tables[type_index], sessions, maximal=maximal)
         return self._known[key]
+
+    def gpus_needed(self, sessions: tuple[int, ...]) -> int:
+        """A number without which GPUs of no types can hold `sessions` [classes]: the fewest contents that cover them.
+
+        Breadth first over what remains to be covered; 1 where that would be too much to try.
+        """
+        contents = {row for t in range(len(self._tables)) for row in self._rows(t, sessions)}
+        remaining, needed = {sessions}, 0
+        while contents and (0,) * len(sessions) not in remaining:
+            needed += 1
+            remaining = {
+                tuple(max(own - held, 0) for own, held in zip(rest, content, strict=True))
+                for rest in remaining
+                for content in contents
+            }
+            if len(remaining) * len(contents) > COVER_MAX or needed > sum(sessions):
+                return 1
+        return needed
+
+    def _rows(self, type_index: int, sessions: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [tuple(row) for row in self.among(type_index, sessions, maximal=True).counts.tolist()]
 
 
 def _among(table: ContentTable, sessions: tuple[int, ...], *, maximal: bool) -> Choices:

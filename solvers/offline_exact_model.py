@@ -80,6 +80,7 @@ class ExactModel:
         self._migrate_at_epoch_boundaries()
         self._pay_for_gpus()
         self._hold_feasible_contents()
+        self._use_enough_gpus()
         self._respect_memory_during_moves()
         self._respect_move_budgets()
         self._price_migrations()
@@ -212,6 +213,17 @@ class ExactModel:
                 session_ms = choices.latency_ms * choices.counts.sum(axis=1) * duration_us
                 self.latency_terms += zip(session_ms.tolist(), holds, strict=True)
                 self.chosen.append(list(zip(choices.latency_ms.tolist(), holds, strict=True)))
+
+    def _use_enough_gpus(self) -> None:
+        """Where all are served on time, so many GPUs are usable as their contents take: implied, but a better bound."""
+        if not self.strictness.on_time:
+            return
+        needless = self._needless_intervals()
+        for interval, active in enumerate(self.grid.active):
+            if active and interval not in needless:
+                classes = [int(self.problem.class_index[period]) for period in active]
+                needed = self.contents.gpus_needed(tuple(classes.count(k) for k in range(self.problem.classes)))
+                self.model.add(sum(self._usable(gpu, interval) for gpu in self.gpus) >= needed)
 
     def _needless_intervals(self) -> frozenset[int]:
         """Intervals in which nobody is active who is not active in an earlier one of the same epoch, too.
