@@ -54,7 +54,6 @@ def formulate(trace: Trace, fleet: Fleet, *, gpus: Mapping[str, int] | None, sta
     slots = _slots(fleet, gpu_types, gpus, state, _peak(start_us, end_us))
     homes = _homes(trace, state, slots)
     startup_us = tuple(round(fleet.gpu_types[t].startup_s * MICROSECONDS) for t in gpu_types)
-    longest_epochs = -(-max(startup_us) // epoch_us)
     problem = OfflineProblem(
         start_us=start_us,
         end_us=end_us,
@@ -72,7 +71,7 @@ def formulate(trace: Trace, fleet: Fleet, *, gpus: Mapping[str, int] | None, sta
         gpu_node=np.unique([s.node for s in slots], return_inverse=True)[1].astype(np.int32),
         gpu_always_on=np.array([s.always_on for s in slots], dtype=np.bool_),
         gpu_on_us=np.array([s.on_us for s in slots], dtype=np.int64),
-        earliest_on_us=0 if state is not None else -longest_epochs * epoch_us,
+        earliest_on_us=0 if state is not None else -(2**62),
         transfer_same_s=tuple(transfer_s(fleet, p, same_node=True) for p in profiles),
         transfer_cross_s=tuple(transfer_s(fleet, p, same_node=False) for p in profiles),
         budget=_budget(fleet.budget),

@@ -299,8 +299,8 @@ def _excess_us(problem: OfflineProblem, tables: Sequence[ContentTable], demand: 
 def _usable(problem: OfflineProblem, at_us: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """The most GPUs per type that can be usable at each instant [instants, types]."""
     startup_us = np.array(problem.startup_us, dtype=np.int64)[problem.gpu_type]
-    on_us = np.where(problem.gpu_on_us != NEVER_ON, problem.gpu_on_us, problem.earliest_on_us)
-    ready_us = np.where(problem.gpu_always_on, np.minimum(0, on_us + startup_us), on_us + startup_us)
+    on_us = np.where(problem.gpu_on_us != NEVER_ON, problem.gpu_on_us, problem.soonest_on_us)
+    ready_us = on_us + startup_us
     usable = np.empty((len(at_us), len(problem.types)))
     for t in range(len(problem.types)):
         usable[:, t] = np.searchsorted(np.sort(ready_us[problem.gpu_type == t]), at_us, side="right")

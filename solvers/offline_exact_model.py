@@ -160,7 +160,7 @@ class ExactModel:
                 continue
             gpu_type = int(problem.gpu_type[gpu])
             known = int(problem.gpu_on_us[gpu])
-            first = 0 if known != NEVER_ON else -problem.startup_us[gpu_type] // problem.epoch_us
+            first = 0 if known != NEVER_ON else int(problem.soonest_on_us[gpu]) // problem.epoch_us
             price = problem.price_per_hour[gpu_type] * problem.epoch_us / 3.6e9
             for epoch in range(first, max(self.grid.epoch, default=-1) + 1):
                 self.dollar_terms.append((price, self._flag(self.paid, (gpu, epoch))))
@@ -175,6 +175,8 @@ class ExactModel:
         at_us, epoch = self.grid.cut_us[interval], self.grid.epoch[interval]
         since = (at_us - startup_us) // problem.epoch_us
         if known != NEVER_ON and (since < 0 or problem.gpu_always_on[gpu]) and at_us < known + startup_us:
+            return self.model.new_constant(0)
+        if known == NEVER_ON and since * problem.epoch_us < problem.soonest_on_us[gpu]:
             return self.model.new_constant(0)
         if problem.gpu_always_on[gpu]:
             return self.model.new_constant(1)

@@ -54,10 +54,16 @@ class OfflineProblem:
     gpu_node: Int32Array = field(repr=False)  # [gpus]
     gpu_always_on: npt.NDArray[np.bool_] = field(repr=False)  # [gpus]: usable throughout [0, horizon)
     gpu_on_us: Int64Array = field(repr=False)  # [gpus]: paid since this instant (<= 0) at time 0, or NEVER_ON
-    earliest_on_us: int  # no other GPU is switched on before: 0 in a rolling window, else minus the longest start-up
     transfer_same_s: tuple[float, ...]  # [classes]: a migration within a node
     transfer_cross_s: tuple[float, ...]  # [classes]: a migration between nodes
     budget: MoveBudget = MoveBudget()
+    earliest_on_us: int = -(2**62)  # no other GPU is switched on before: 0 where time 0 is now
+
+    @property
+    def soonest_on_us(self) -> Int64Array:
+        """[gpus]: no GPU that is off at time 0 is switched on before; its own start-up before 0 at the earliest."""
+        startup_us = np.array(self.startup_us, dtype=np.int64)[self.gpu_type]
+        return np.maximum(self.earliest_on_us, -startup_us // self.epoch_us * self.epoch_us)
 
     @property
     def periods(self) -> int:

@@ -21,7 +21,7 @@ def spans_for(
     """
     epoch_us = problem.epoch_us
     startup_us = np.array(problem.startup_us, dtype=np.int64)[problem.gpu_type]
-    own = _own_needs(problem, startup_us)
+    own = _own_needs(problem)
     gpu = np.concatenate([own[0], piece_gpu]).astype(np.int32)
     on_us = np.concatenate([own[1], (piece_start_us - startup_us[piece_gpu]) // epoch_us * epoch_us])
     off_us = np.concatenate([own[2], -(-piece_end_us // epoch_us) * epoch_us])
@@ -36,13 +36,13 @@ def spans_for(
     return gpu[first], on_us[first], reach_us[last]
 
 
-def _own_needs(problem: OfflineProblem, startup_us: Int64Array) -> tuple[Int32Array, Int64Array, Int64Array]:
+def _own_needs(problem: OfflineProblem) -> tuple[Int32Array, Int64Array, Int64Array]:
     """What is paid without any piece: GPUs always on, and those on already (until 0, or for one epoch)."""
     epoch_us, horizon_us = problem.epoch_us, problem.horizon_us
     known = problem.gpu_on_us != NEVER_ON
     always = problem.gpu_always_on & (horizon_us > 0)
     gpus = np.flatnonzero(known | always).astype(np.int32)
-    on_us = np.where(known, problem.gpu_on_us, -startup_us // epoch_us * epoch_us)[gpus]
+    on_us = np.where(known, problem.gpu_on_us, problem.soonest_on_us)[gpus]
     soonest_us = np.maximum(0, (on_us // epoch_us + 1) * epoch_us)
     throughout_us = np.where(always[gpus], -(-horizon_us // epoch_us) * epoch_us, 0)
     return gpus, on_us, np.where(known[gpus], np.maximum(soonest_us, throughout_us), throughout_us)

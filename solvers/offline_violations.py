@@ -121,7 +121,7 @@ def _spans_against_the_start(problem: OfflineProblem, solution: OfflineSolution)
     """No span begins before the start-up before 0; GPUs on already begin exactly where they did, and last until 0."""
     gpu, on, off = solution.span_gpu, solution.span_on_us, solution.span_off_us
     known = _first_span_of_a_gpu_on_already(problem, solution)
-    earliest = (-_startup_us(problem) // problem.epoch_us * problem.epoch_us)[gpu]
+    earliest = problem.soonest_on_us[gpu]
     given = problem.gpu_on_us
     unpaid = given != NEVER_ON
     unpaid[gpu[known]] = False
@@ -147,7 +147,7 @@ def _always_on_missing(problem: OfflineProblem, solution: OfflineSolution) -> li
         return []
     gpu, startup = solution.span_gpu, _startup_us(problem)
     known = problem.gpu_on_us != NEVER_ON
-    soonest = np.where(known, np.maximum(0, np.where(known, problem.gpu_on_us, 0) + startup), 0)
+    soonest = np.maximum(0, np.where(known, problem.gpu_on_us, problem.soonest_on_us) + startup)
     throughout = (solution.span_on_us + startup[gpu] <= soonest[gpu]) & (solution.span_off_us >= problem.horizon_us)
     missing = problem.gpu_always_on.copy()
     missing[gpu[throughout]] = False

@@ -65,6 +65,7 @@ def _first_fit(problem: OfflineProblem, mine: npt.NDArray[np.int64], places: lis
     free = list(range(len(places)))
     busy: list[tuple[int, int]] = []  # (end, place)
     chosen = np.full(len(mine), -1, dtype=np.int32)
+    soonest_us = problem.soonest_on_us
     for index, period in enumerate(mine):
         start_us = int(problem.start_us[period])
         while busy and busy[0][0] <= start_us:
@@ -74,7 +75,7 @@ def _first_fit(problem: OfflineProblem, mine: npt.NDArray[np.int64], places: lis
         place = free[0]
         gpu = places[place]
         on_us = problem.gpu_on_us[gpu]
-        ready_us = (problem.earliest_on_us if on_us == NEVER_ON else on_us) + problem.startup_us[problem.gpu_type[gpu]]
+        ready_us = (soonest_us[gpu] if on_us == NEVER_ON else on_us) + problem.startup_us[problem.gpu_type[gpu]]
         if ready_us > start_us:
             continue
         heapq.heappop(free)

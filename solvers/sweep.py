@@ -376,7 +376,7 @@ def _fleet(
     memory = np.array([t.memory_gib for t in problem.types])
     largest = np.array([table.memory_gib.max(initial=0.0) for table in tables])
     on_before = problem.gpu_on_us != NEVER_ON
-    usable_us = np.where(on_before, problem.gpu_on_us, problem.earliest_on_us) + startup_us[types]
+    usable_us = np.where(on_before, problem.gpu_on_us, problem.soonest_on_us) + startup_us[types]
     return Fleet(
         planned=planned,
         empty=np.array(first, dtype=np.int32)[types],

@@ -91,6 +91,7 @@ def tiny_problems(draw: st.DrawFn, periods_max: int = 3, gpus_max: int = 2) -> O
         transfer_same_s=transfers,
         transfer_cross_s=tuple(transfer + extra for transfer in transfers),
         budget=draw(_budgets()),
+        earliest_on_us=draw(st.sampled_from([-(2**62), -(2**62), 0, -epoch_us])),
     )
 
 

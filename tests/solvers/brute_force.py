@@ -68,7 +68,8 @@ def on_patterns(problem: OfflineProblem, gpu: int, *, throughout: bool) -> list[
     gpu_type = int(problem.gpu_type[gpu])
     startup_us, known = problem.startup_us[gpu_type], int(problem.gpu_on_us[gpu])
     horizon_us = problem.horizon_us
-    needed = frozenset(range(max(0, known + startup_us) if known != NEVER_ON else 0, horizon_us))
+    on_us = known if known != NEVER_ON else _soonest_epoch(problem, gpu) * problem.epoch_us
+    needed = frozenset(range(max(0, on_us + startup_us), horizon_us))
     best: dict[frozenset[int], OnPattern] = {}
     for spans in _all_spans(problem, gpu):
         usable = frozenset(t for on, off in spans for t in range(max(0, on + startup_us), min(off, horizon_us)))
@@ -81,11 +82,15 @@ def on_patterns(problem: OfflineProblem, gpu: int, *, throughout: bool) -> list[
     return sorted(best.values(), key=lambda pattern: pattern.dollars)
 
 
+def _soonest_epoch(problem: OfflineProblem, gpu: int) -> int:
+    epoch_us, startup_us = problem.epoch_us, problem.startup_us[problem.gpu_type[gpu]]
+    return max(-int(-(-startup_us // epoch_us)), -(-problem.earliest_on_us // epoch_us))
+
+
 def _all_spans(problem: OfflineProblem, gpu: int) -> Iterator[tuple[tuple[int, int], ...]]:
     epoch_us, known = problem.epoch_us, int(problem.gpu_on_us[gpu])
-    startup_epochs = -(-problem.startup_us[problem.gpu_type[gpu]] // epoch_us)
     if known == NEVER_ON:
-        for blocks in _blocks(-startup_epochs, problem.epochs):
+        for blocks in _blocks(_soonest_epoch(problem, gpu), problem.epochs):
             yield tuple((first * epoch_us, last * epoch_us) for first, last in blocks)
         return
     for off in range(1 if known == 0 else 0, problem.epochs + 1):
