@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from solvers import latency_kernel
+from solvers import latency_exchange, latency_kernel
 from solvers.contents import ContentTable
 from solvers.latency_kernel import DONE, Chains, Costs, Lines, Moves
 from solvers.offline_problem import OfflineProblem
@@ -30,6 +30,7 @@ class Improver:
         first = np.cumsum([0, *(table.size for table in tables)])[:-1]
         self._empty = first.astype(np.int32)[problem.gpu_type]
         self._costs = _costs(problem, tables, first)
+        self._slots = max(int(table.counts.sum(axis=1).max(initial=0)) for table in tables)
         self._chains = _chains(problem, pieces)
         self._moves = _moves(problem)
         per_gpu = np.bincount(pieces.gpu, minlength=problem.gpus)
@@ -62,6 +63,26 @@ class Improver:
             )
             changed += change
             piece = end if reached == DONE else reached
+            self._reserve()
+        return changed
+
+    def swap(
+        self, potential: Sequence[FloatArray], *, split: bool, gain_min: float, stop: Callable[[], bool]
+    ) -> float:
+        """Try to exchange every session with every other that is active when it starts; as `run`."""
+        costs = self._with(potential)
+        used = int(self._chains.used[0])
+        order = np.argsort(self._chains.start_us[:used], kind="stable")
+        cursor = np.zeros(2, np.int64)
+        members = np.zeros((self._problem.gpus, 4 * self._slots + 8), np.int32)
+        count = np.zeros(self._problem.gpus, np.int64)
+        changed = 0.0
+        while cursor[0] < used and not stop():
+            last = min(used, int(cursor[0]) + CHUNK // 10)
+            _, change = latency_exchange.exchange(
+                self._lines, self._chains, self._moves, costs, order, cursor, members, count, last, gain_min, split
+            )
+            changed += change
             self._reserve()
         return changed
 
@@ -98,15 +119,15 @@ class Improver:
     def _reserve(self) -> None:
         """More room for breaks and pieces where it runs out."""
         breaks = self._lines.at_us.shape[1]
-        if int(self._lines.size.max(initial=0)) + 2 > breaks - 2:
+        if int(self._lines.size.max(initial=0)) > breaks - 8:
             more = breaks // 2 + 64
             self._lines = self._lines._replace(
                 at_us=np.pad(self._lines.at_us, ((0, 0), (0, more))),
                 content=np.pad(self._lines.content, ((0, 0), (0, more))),
             )
         size = len(self._chains.gpu)
-        if int(self._chains.used[0]) + 1 >= size:
-            more = size // 2 + 64
+        if int(self._chains.used[0]) + 8 * self._problem.gpus + 2 > size:
+            more = size // 2 + 8 * self._problem.gpus + 64
             grown = [np.pad(part, (0, more)) for part in self._chains[:-1]]
             self._chains = Chains(*grown, used=self._chains.used)
 

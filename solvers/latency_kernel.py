@@ -23,7 +23,7 @@ EPSILON_GIB = 1e-9
 
 
 class Lines(NamedTuple):
-    """Contents of each GPU over time: content[gpu, i] from at_us[gpu, i] to the next break; the first break is far back."""
+    """Contents of each GPU: content[gpu, i] from at_us[gpu, i] to the next break; the first break is far back."""
 
     at_us: LongArray  # [gpus, breaks]
     content: IntArray  # [gpus, breaks]
@@ -190,19 +190,22 @@ def _gains(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int,
 
 
 @kernel
-def _may_leave_at(lines: Lines, moves: Moves, costs: Costs, gpu: int, k: int, epoch: int, held_there: bool) -> bool:
-    """Whether the GPU may be the source of one more migration; `held_there`: it still counts the session at the boundary."""
+def may_leave_at(lines: Lines, moves: Moves, costs: Costs, gpu: int, epoch: int, more_gib: float) -> bool:
+    """Whether the GPU may be the source of one more migration, `more_gib` beyond what it holds at the boundary now."""
     if moves.out[gpu, epoch] + 1 > moves.out_max:
         return False
     held = costs.memory_gib[lines.content[gpu, locate(lines, gpu, epoch * moves.epoch_us)]]
-    if not held_there:
-        held += costs.state_gib[k]
-    return moves.leaving_gib[gpu, epoch] + held <= costs.gpu_memory_gib[gpu] + EPSILON_GIB
+    return moves.leaving_gib[gpu, epoch] + held + more_gib <= costs.gpu_memory_gib[gpu] + EPSILON_GIB
 
 
 @kernel
-def _may_join(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j: int) -> bool:
-    """Whether the budgets admit that the piece goes to `other` at its j-th boundary, or is there from its start."""
+def may_join(
+    lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j: int, more_gib: float
+) -> bool:
+    """Whether the budgets admit that the piece goes to `other` at its j-th boundary, or is there from its start.
+
+    `more_gib` comes to the GPU that it leaves at that boundary, in exchange.
+    """
     k = chains.class_index[piece]
     before = chains.before[piece]
     after = chains.after[piece]
@@ -215,10 +218,10 @@ def _may_join(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: i
             return False
         if moves.gib[epoch] + costs.state_gib[k] > moves.gib_max + EPSILON_GIB:
             return False
-        if not _may_leave_at(lines, moves, costs, chains.gpu[piece], k, epoch, True):
+        if not may_leave_at(lines, moves, costs, chains.gpu[piece], epoch, more_gib):
             return False
     if after >= 0 and chains.gpu[after] != other:
-        return _may_leave_at(lines, moves, costs, other, k, chains.start_us[after] // moves.epoch_us, False)
+        return may_leave_at(lines, moves, costs, other, chains.start_us[after] // moves.epoch_us, costs.state_gib[k])
     return True
 
 
@@ -263,7 +266,7 @@ def _best_tail(
                     crowded = True
                     break
                 change = cost + rate * (until_us - (first + j) * moves.epoch_us) + gains[j]
-                if change < best and _may_join(lines, chains, moves, costs, piece, other, j):
+                if change < best and may_join(lines, chains, moves, costs, piece, other, j, 0.0):
                     best = change
                     chosen = other
                     chosen_j = j
@@ -276,7 +279,7 @@ def _best_tail(
                     leaving = moves.leaving_gib[other, first]
                     if leaving > 0 and leaving + costs.memory_gib[grown] > costs.gpu_memory_gib[other] + EPSILON_GIB:
                         break
-                if not chains.pinned[piece] and _may_join(lines, chains, moves, costs, piece, other, 0):
+                if not chains.pinned[piece] and may_join(lines, chains, moves, costs, piece, other, 0, 0.0):
                     best = cost + gains[0]
                     chosen = other
                     chosen_j = 0
@@ -298,16 +301,8 @@ def _absorb(chains: Chains, piece: int) -> None:
 
 
 @kernel
-def _go(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j: int) -> None:
-    """Carry the change out."""
-    k = chains.class_index[piece]
-    gpu = chains.gpu[piece]
-    end_us = chains.end_us[piece]
-    at_us = chains.start_us[piece]
-    if j > 0:
-        at_us = (at_us // moves.epoch_us + j) * moves.epoch_us
-    shift(lines, costs.remove, gpu, k, at_us, end_us)
-    shift(lines, costs.add, other, k, at_us, end_us)
+def relink(chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j: int) -> int:
+    """Note that the piece is on `other` from its start (0) or its j-th boundary on; returns the piece that now is there."""
     charge(chains, moves, costs, piece, -1)
     moved = piece
     if j == 0:
@@ -324,10 +319,11 @@ def _go(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int, ot
     else:
         moved = chains.used[0]
         chains.used[0] = moved + 1
-        chains.class_index[moved] = k
+        at_us = (chains.start_us[piece] // moves.epoch_us + j) * moves.epoch_us
+        chains.class_index[moved] = chains.class_index[piece]
         chains.gpu[moved] = other
         chains.start_us[moved] = at_us
-        chains.end_us[moved] = end_us
+        chains.end_us[moved] = chains.end_us[piece]
         chains.before[moved] = piece
         chains.after[moved] = chains.after[piece]
         chains.fixed[moved] = False
@@ -339,8 +335,10 @@ def _go(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int, ot
         chains.end_us[piece] = at_us
         charge(chains, moves, costs, piece, 1)
     if chains.after[moved] >= 0 and chains.gpu[chains.after[moved]] == other:
+        charge(chains, moves, costs, chains.after[moved], -1)
         _absorb(chains, moved)
     charge(chains, moves, costs, moved, 1)
+    return moved
 
 
 @kernel
@@ -367,6 +365,9 @@ def improve(
         room = lines.at_us.shape[1] - 2
         if lines.size[other] > room or lines.size[chains.gpu[piece]] > room or chains.used[0] >= len(chains.gpu):
             return piece, changed
-        _go(lines, chains, moves, costs, piece, other, j)
+        at_us = start_us if j == 0 else (start_us // moves.epoch_us + j) * moves.epoch_us
+        shift(lines, costs.remove, chains.gpu[piece], chains.class_index[piece], at_us, end_us)
+        shift(lines, costs.add, other, chains.class_index[piece], at_us, end_us)
+        relink(chains, moves, costs, piece, other, j)
         changed += change
     return DONE, changed

@@ -124,7 +124,6 @@ class PackingProgram(_Program):
 
     def impossible(self, counts: Int32Array, limit_s: float) -> bool:
         """True if provably no packing exists; False if there is one, or nothing was proven within `limit_s`."""
-        self._highs.setOptionValue("time_limit", limit_s)
-        self._highs.zeroAllClocks()
+        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + limit_s)
         self._run(counts)
         return bool(self._highs.getModelStatus() == self._infeasible)
