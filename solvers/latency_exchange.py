@@ -69,9 +69,7 @@ def _replaced(
 
 
 @kernel
-def _leaves_room(
-    lines: Lines, moves: Moves, costs: Costs, gpu: int, k: int, since_us: int, until_us: int
-) -> bool:
+def _leaves_room(lines: Lines, moves: Moves, costs: Costs, gpu: int, k: int, since_us: int, until_us: int) -> bool:
     """Whether one more session on top fits beside all states that leave the GPU at boundaries in [since, until)."""
     first = -(-since_us // moves.epoch_us)
     for epoch in range(first, (until_us - 1) // moves.epoch_us + 1):
@@ -127,7 +125,9 @@ def _swap_change(
 
 
 @kernel
-def _swap(lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, p_j: int, q: int, q_j: int) -> tuple[int, int]:
+def _swap(
+    lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, p_j: int, q: int, q_j: int
+) -> tuple[int, int]:
     """Carry the swap out; returns the pieces that are now on each other's GPU."""
     p_gpu, q_gpu = chains.gpu[p], chains.gpu[q]
     p_us, q_us = _since(chains, moves, p, p_j), _since(chains, moves, q, q_j)
@@ -282,7 +282,9 @@ def exchange(
         cursor[0] += 1
         entered = piece
         if not chains.pinned[piece]:
-            change, q, q_j = _best_partner(lines, chains, moves, costs, members, count, piece, 0, at_us, gain_min, split)
+            change, q, q_j = _best_partner(
+                lines, chains, moves, costs, members, count, piece, 0, at_us, gain_min, split
+            )
             if q >= 0:
                 entered, q_new = _swap(lines, chains, moves, costs, piece, 0, q, q_j)
                 _enter(members, count, chains.gpu[q_new], q_new)

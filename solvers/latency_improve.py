@@ -66,9 +66,7 @@ class Improver:
             self._reserve()
         return changed
 
-    def swap(
-        self, potential: Sequence[FloatArray], *, split: bool, gain_min: float, stop: Callable[[], bool]
-    ) -> float:
+    def swap(self, potential: Sequence[FloatArray], *, split: bool, gain_min: float, stop: Callable[[], bool]) -> float:
         """Try to exchange every session with every other that is active when it starts; as `run`."""
         costs = self._with(potential)
         used = int(self._chains.used[0])
