@@ -11,31 +11,21 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-import polars as pl
-
 from scheduler.fleet import Fleet
 from scheduler.formulate_offline import MICROSECONDS, Formulated, formulate
-from scheduler.offline_plan import (
-    GPUS_SCHEMA,
-    NEEDED_SCHEMA,
-    PLACEMENTS_SCHEMA,
-    Certificate,
-    Minimize,
-    Objective,
-    OfflinePlan,
-    SolverReport,
-)
+from scheduler.frontier import cost_frontier, refused_if_too_many
+from scheduler.offline_certificate import cost_certificate, latency_certificate
+from scheduler.offline_plan import Certificate, Minimize, Objective, OfflinePlan, SolverReport
+from scheduler.offline_tables import gpus_table, needed_table, no_rows, placements_table
 from scheduler.state import FleetState
+from solvers.contents import enumerate_contents
+from solvers.latency import minimize_latency
 from solvers.offline_bounds import NeededRows
-from solvers.offline_portfolio import CostResult, StageReport, minimize_cost
+from solvers.offline_portfolio import minimize_cost
 from solvers.offline_problem import OfflineObjective, OfflineSolution
 from traces.trace import Trace
 
 SolverName = Literal["auto", "greedy", "sweep", "exact"]
-
-OPTIMAL_GAP = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,31 +69,14 @@ def plan_offline(
     """
     started_s = clock()
     formulated = formulate(trace, fleet, gpus=options.gpus, state=options.state)
-
-    def report(stage: StageReport) -> None:
-        gap = None
-        if stage.dollars and stage.bound_dollars is not None:
-            gap = (stage.dollars - stage.bound_dollars) / stage.dollars
-        progress(
-            Progress(
-                stage=stage.stage,
-                elapsed_s=clock() - started_s,
-                value=stage.dollars,
-                bound=stage.bound_dollars,
-                gap=gap,
-            )
-        )
-
-    result = minimize_cost(
-        formulated.problem,
-        stage=options.solver,
-        deadline_s=options.deadline_s,
-        gap=options.gap,
-        seed=options.seed,
-        clock=clock,
-        stop=stop,
-        report=report,
-    )
+    tell = _Teller(clock, started_s, progress)
+    if options.minimize == "latency":
+        found = _fastest(formulated, fleet, options, clock=clock, stop=stop, tell=tell)
+    else:
+        found = _cheapest(formulated, fleet, options, clock=clock, stop=stop, tell=tell)
+    frontier = None
+    if options.frontier and options.minimize == "cost":
+        frontier = cost_frontier(formulated, fleet, options.seed, options.deadline_s, clock=clock, stop=stop, tell=tell)
     return OfflinePlan(
         trace_name=trace.name,
         trace_sha256=trace.sha256,
@@ -113,13 +86,99 @@ def plan_offline(
         fleet=fleet,
         overrides={},
         minimize=options.minimize,
-        objective=_objective(result.objective),
-        certificate=_certificate(result),
-        solver=SolverReport(name=result.solver, end_reason=result.end_reason, seed=options.seed, versions=_versions()),
+        objective=_objective(found.objective),
+        certificate=found.certificate,
+        solver=SolverReport(name=found.solver, end_reason=found.end_reason, seed=options.seed, versions=_versions()),
         seconds=clock() - started_s,
-        gpus=_gpus(formulated, result.solution),
-        placements=_placements(formulated, result.solution),
-        needed=_needed(formulated, fleet, result.bound.rows),
+        gpus=gpus_table(formulated, found.solution),
+        placements=placements_table(formulated, found.solution),
+        needed=needed_table(formulated, fleet, found.needed),
+        frontier=frontier,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What either goal ends with."""
+
+    solution: OfflineSolution
+    objective: OfflineObjective
+    certificate: Certificate
+    solver: str
+    end_reason: str
+    needed: NeededRows
+
+
+class _Teller:
+    """Turns what solvers report into progress on the plan's own clock."""
+
+    def __init__(self, clock: Callable[[], float], started_s: float, progress: Callable[[Progress], None]) -> None:
+        self._clock, self._started_s, self._progress = clock, started_s, progress
+
+    def __call__(self, stage: str, value: float | None = None, bound: float | None = None) -> None:
+        gap = (value - bound) / value if value and bound is not None else None
+        elapsed_s = self._clock() - self._started_s
+        self._progress(Progress(stage=stage, elapsed_s=elapsed_s, value=value, bound=bound, gap=gap))
+
+
+def _cheapest(
+    formulated: Formulated,
+    fleet: Fleet,
+    options: OfflineOptions,
+    *,
+    clock: Callable[[], float],
+    stop: Callable[[], bool],
+    tell: _Teller,
+) -> _Found:
+    with refused_if_too_many(fleet):
+        result = minimize_cost(
+            formulated.problem,
+            stage=options.solver,
+            deadline_s=options.deadline_s,
+            gap=options.gap,
+            seed=options.seed,
+            clock=clock,
+            stop=stop,
+            report=lambda stage: tell(stage.stage, stage.dollars, stage.bound_dollars),
+        )
+    return _Found(
+        solution=result.solution,
+        objective=result.objective,
+        certificate=cost_certificate(result),
+        solver=result.solver,
+        end_reason=result.end_reason,
+        needed=result.bound.rows,
+    )
+
+
+def _fastest(
+    formulated: Formulated,
+    fleet: Fleet,
+    options: OfflineOptions,
+    *,
+    clock: Callable[[], float],
+    stop: Callable[[], bool],
+    tell: _Teller,
+) -> _Found:
+    problem = formulated.problem
+    with refused_if_too_many(fleet):
+        tables = [enumerate_contents(limits, problem.target_ms, allow_late=True) for limits in problem.types]
+        result = minimize_latency(
+            problem,
+            tables,
+            deadline_s=clock() + options.deadline_s,
+            clock=clock,
+            stop=stop,
+            seed=options.seed,
+            progress=lambda stage: tell(stage.stage, stage.worst_ms, stage.bound_worst_ms),
+        )
+    return _Found(
+        solution=result.solution,
+        objective=result.objective,
+        certificate=latency_certificate(result),
+        solver="sweep and exchange",
+        end_reason=result.end_reason,
+        needed=no_rows(problem),
     )
 
 
@@ -137,25 +196,6 @@ def _objective(value: OfflineObjective) -> Objective:
     )
 
 
-def _certificate(result: CostResult) -> Certificate:
-    value = result.objective
-    unserved_us = min(result.service.unserved_us, float(sum(value.unserved_us)))
-    late_us = max(0.0, min(result.service.unserved_or_late_us - sum(value.unserved_us), float(value.late_us)))
-    gaps = (
-        result.gap,
-        (sum(value.unserved_us) - unserved_us) / max(1.0, sum(value.unserved_us)),
-        (value.late_us - late_us) / max(1.0, value.late_us),
-    )
-    return Certificate(
-        status="optimal" if max(gaps) <= OPTIMAL_GAP else "feasible",
-        method=result.bound.method,
-        gap=result.gap,
-        bound_unserved_session_seconds=unserved_us / MICROSECONDS,
-        bound_late_session_seconds=late_us / MICROSECONDS,
-        bound_dollars=result.bound_dollars,
-    )
-
-
 def _versions() -> dict[str, str]:
     found = {}
     for package in ("epochal", "numpy", "numba", "highspy", "ortools", "polars"):
@@ -164,57 +204,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:  # a checkout that is not installed
             found[package] = "unknown"
     return found
-
-
-def _seconds(values_us: npt.NDArray[np.int64]) -> pl.Series:
-    return pl.Series(values_us / float(MICROSECONDS))
-
-
-def _gpus(formulated: Formulated, solution: OfflineSolution) -> pl.DataFrame:
-    problem = formulated.problem
-    gpu = solution.span_gpu
-    types = np.array(formulated.gpu_types)[problem.gpu_type[gpu]]
-    return pl.DataFrame(
-        {
-            "gpu_id": np.array(formulated.gpu_ids)[gpu].tolist(),
-            "gpu_type": types.tolist(),
-            "node": np.array(formulated.gpu_nodes)[gpu].tolist(),
-            "on_s": _seconds(solution.span_on_us),
-            "off_s": _seconds(solution.span_off_us),
-        },
-        schema=GPUS_SCHEMA,
-    )
-
-
-def _placements(formulated: Formulated, solution: OfflineSolution) -> pl.DataFrame:
-    ids = pl.Series(list(formulated.gpu_ids), dtype=pl.String)
-    return pl.DataFrame(
-        {
-            "session_id": formulated.session_ids.gather(solution.piece_period),
-            "gpu_id": ids.gather(solution.piece_gpu),
-            "start_s": _seconds(solution.piece_start_us),
-            "end_s": _seconds(solution.piece_end_us),
-        },
-        schema=PLACEMENTS_SCHEMA,
-    )
-
-
-def _needed(formulated: Formulated, fleet: Fleet, rows: NeededRows) -> pl.DataFrame:
-    """Rows in the fleet's order of profiles and GPU types; what is not in use weighs nothing."""
-    weights = np.zeros((len(rows.epoch), len(fleet.profiles)))
-    names = list(fleet.profiles)
-    for k, profile in enumerate(formulated.profiles):
-        weights[:, names.index(profile)] = rows.weights[:, k]
-    limits = np.zeros((len(rows.epoch), len(fleet.gpu_types)))
-    types = list(fleet.gpu_types)
-    for t, gpu_type in enumerate(formulated.gpu_types):
-        limits[:, types.index(gpu_type)] = rows.limits[:, t]
-    return pl.DataFrame(
-        {
-            "epoch": rows.epoch,
-            "at_s": _seconds(rows.at_us),
-            "weights": weights.tolist(),
-            "type_weights": limits.tolist(),
-        },
-        schema=NEEDED_SCHEMA,
-    )
