@@ -5,14 +5,20 @@ Decides whether the exact stage is exact; must never know how its model is writt
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from solvers.contents import RoundCosts, TypeLimits
 from solvers.offline_exact import ExactResult, exact_size, solve_exact
 from solvers.offline_objective import evaluate, violations
-from solvers.offline_problem import OfflineProblem
+from solvers.offline_problem import NEVER_ON, MoveBudget, OfflineProblem
 from tests.solvers.brute_force import cost_optimum, latency_optimum, naive_value
+from tests.solvers.builders import a_problem
 from tests.strategies import moving_problems, tiny_problems
 
 SLOW = settings(
@@ -87,3 +93,83 @@ def test_equal_problems_have_equal_answers(problem: OfflineProblem) -> None:
 @given(tiny_problems())
 def test_size_grows_with_the_number_of_gpus_and_is_not_zero(problem: OfflineProblem) -> None:
     assert exact_size(problem) >= problem.gpus * problem.periods
+
+
+@pytest.mark.parametrize(("memory_gib", "unserved_us"), [(2.0, 0), (1.0, 1)])
+def test_a_session_waits_a_microsecond_where_the_memory_is_still_taken(memory_gib: float, unserved_us: int) -> None:
+    """At 10 us one session leaves GPU 0 for GPU 1, just usable, and one begins that can run on GPU 0 alone."""
+    tables = [((100.0,), (100.0,)), ((100.0,), ())]
+    changes: dict[str, Any] = {
+        "types": tuple(
+            TypeLimits(
+                costs=RoundCosts(batching="grouped", tables_ms=table), memory_gib=memory_gib, state_gib=(1.0, 1.0)
+            )
+            for table in tables
+        ),
+        "target_ms": (100.0, 100.0),
+        "state_gib": (1.0, 1.0),
+        "class_index": np.array([0, 1], dtype=np.int32),
+        "home": np.array([0, -1], dtype=np.int32),
+        "price_per_hour": (3.6e9, 3.6e9),
+        "startup_us": (0, 15),
+        "gpu_type": np.array([0, 1], dtype=np.int32),
+        "gpu_always_on": np.array([True, True]),
+        "gpu_on_us": np.array([NEVER_ON, -5]),
+        "transfer_same_s": (0.5e-6, 0.5e-6),
+        "transfer_cross_s": (1e-6, 1e-6),
+    }
+    problem = a_problem([(0, 30), (10, 30)], **changes)
+    for minimize in ("cost", "latency"):
+        solution = solved(problem, minimize).solution
+        assert solution is not None
+        assert violations(problem, solution) == []
+        value = evaluate(problem, solution)
+        assert (value.unserved_us, value.late_us, value.migrations) == ((unserved_us,), 0, 1)
+
+
+@SLOW
+@given(tiny_problems())
+def test_a_search_that_begins_at_an_optimum_ends_at_one(problem: OfflineProblem) -> None:
+    solution = solved(problem, "cost").solution
+    assert solution is not None
+    again = solve_exact(problem, minimize="cost", time_limit_s=60, seed=1, hint=solution)
+    assert again.status == "optimal"
+    assert again.solution is not None
+    found, known = evaluate(problem, again.solution), evaluate(problem, solution)
+    assert (found.unserved_us, found.late_us) == (known.unserved_us, known.late_us)
+    assert found.dollars == pytest.approx(known.dollars, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        MoveBudget(moves=1),
+        MoveBudget(out_per_gpu=1),
+        MoveBudget(in_per_gpu=1),
+        MoveBudget(gib=1.5),
+        MoveBudget(moves=0),
+    ],
+)
+def test_budgets_keep_sessions_on_a_dear_gpu_for_longer(budget: MoveBudget) -> None:
+    """Two sessions are on GPU 0 at first; GPU 1 is usable from 10 us and much cheaper."""
+    changes: dict[str, Any] = {
+        "home": np.array([0, 0], dtype=np.int32),
+        "price_per_hour": (5 * 3.6e9, 3.6e9),
+        "startup_us": (0, 15),
+        "gpu_type": np.array([0, 1], dtype=np.int32),
+        "gpu_on_us": np.array([-10, -5]),
+    }
+    base = a_problem([(0, 40)] * 2)
+    free = replace(base, types=base.types * 2, **changes)
+    limited = replace(free, budget=budget)
+    dollars = []
+    for problem in (free, limited):
+        solution = solved(problem, "cost").solution
+        assert solution is not None
+        assert violations(problem, solution) == []
+        value = evaluate(problem, solution)
+        *unserved, late, least = cost_optimum(problem)
+        assert (value.unserved_us, value.late_us) == (tuple(unserved), late)
+        assert value.dollars == pytest.approx(least)
+        dollars.append(value.dollars)
+    assert dollars[0] < dollars[1]
