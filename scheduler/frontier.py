@@ -37,8 +37,8 @@ def cost_frontier(
     """One row per target: the least cost found, its bound and its gap.
 
     The fleet's target is set to latencies that change what a GPU can hold, evenly chosen, at most `POINTS_MAX`; targets
-    of profiles' own keep their ratio to it. Targets at which somebody would be late or unserved are left out. The points
-    share `deadline_s` evenly.
+    of profiles' own keep their ratio to it. Targets at which somebody would be late or unserved are left out. The
+    points share `deadline_s` evenly.
     """
     problem = formulated.problem
     base_ms = fleet.target.chunk_latency_ms
@@ -89,12 +89,8 @@ def _targets(formulated: Formulated, base_ms: float) -> list[float]:
             alone[k] = min(alone[k], float(needed[-1][mine].min(initial=np.inf)))
     values = np.unique(np.round(np.concatenate(needed), 6))
     values = values[(values >= alone.max()) & (values <= 3 * max(base_ms, float(alone.max())))]
-    chosen = (
-        values[np.unique(np.linspace(0, len(values) - 1, POINTS_MAX - 1).round().astype(int))]
-        if len(values)
-        else values
-    )
-    return sorted({*chosen.tolist(), base_ms})
+    chosen = np.unique(np.linspace(0, max(len(values) - 1, 0), POINTS_MAX - 1).round().astype(int))
+    return sorted({*values[chosen[chosen < len(values)]].tolist(), base_ms})
 
 
 @contextmanager
@@ -105,6 +101,6 @@ def refused_if_too_many(fleet: Fleet) -> Iterator[None]:
     except TooManyContentsError as error:
         raise BadInputError.of(
             "fleet",
-            f"profiles ({len(fleet.profiles)}) and batch sizes admit more than {CONTENTS_MAX} different contents of one "
-            "GPU; plan with fewer profiles, merge similar ones, or cut the latency tables",
+            f"profiles ({len(fleet.profiles)}) and batch sizes admit more than {CONTENTS_MAX} different contents of "
+            "one GPU; plan with fewer profiles, merge similar ones, or cut the latency tables",
         ) from error

@@ -23,7 +23,7 @@ from solvers.sweep import BASE_WEIGHTS, Pieces, Sweep, plan_matrix, worth_of
 
 Stage = Literal["auto", "greedy", "sweep", "exact"]
 
-EXACT_SIZE_MAX = 6_000  # of `exact_size`: beyond, the exact stage does not finish in seconds
+EXACT_SIZE_MAX = 2_000  # of `exact_size`: beyond, the exact stage does not finish in seconds
 VARIANTS = (4, 10)  # of the sweep's weights in each improvement round
 
 
