@@ -25,11 +25,11 @@ from rich.console import Console
 from bench.demand import Demand, describe_demand, gpus_needed_alone
 from bench.offline_cases import CASES, Case
 from bench.offline_measure import Measured
-from bench.reference_rule import reference_dollars
 from bench.render import Format, show
 from bench.result import BenchResult, Cell, Gate, Size
 from bench.workloads import WORKLOADS
 from scheduler.fleet import Fleet
+from scheduler.headroom_rule import headroom_dollars
 from traces.compose import ComposeOptions
 from traces.store import read_trace, write_trace
 from traces.synthetic import generate
@@ -112,7 +112,7 @@ def _run_case(size: Size, name: str, cache: Path, work: Path, environment: dict[
         demand=describe_demand(trace, fleet),
         measured=measured,
         process_s=process_s,
-        reference=None if case.latency_gpus else reference_dollars(trace, fleet),
+        reference=None if case.latency_gpus else headroom_dollars(trace, fleet),
     )
 
 
