@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from scheduler.demand import active_over_time, demand_arrays
 from scheduler.fleet import Fleet
 from scheduler.formulate_offline import formulate
 from solvers.contents import enumerate_contents
@@ -19,8 +19,6 @@ from solvers.weights import Weigher
 from traces.assemble import trace_from_periods
 from traces.errors import BadInputError
 from traces.trace import Trace
-
-Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,24 +50,6 @@ def describe_demand(trace: Trace, fleet: Fleet) -> Demand:
         shares=dict(zip(fleet.profiles, shares, strict=True)),
         at_peak=dict(zip(fleet.profiles, np.bincount(profile[here], minlength=count).tolist(), strict=True)),
     )
-
-
-def demand_arrays(trace: Trace, fleet: Fleet) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """By period: the profile's index in the fleet, start_us and end_us."""
-    default = fleet.default_profile or next(iter(fleet.profiles))
-    names = {name: index for index, name in enumerate(fleet.profiles)}
-    profiles = trace.sessions["profile"].fill_null(default).replace_strict(names, return_dtype=pl.Int64).to_numpy()
-    start_us, end_us = (trace.periods[column].to_numpy().astype(np.int64) for column in ("start_us", "end_us"))
-    return profiles[trace.periods["session_index"].to_numpy()], start_us, end_us
-
-
-def active_over_time(start_us: Int64Array, end_us: Int64Array) -> tuple[Int64Array, Int64Array]:
-    """Each instant of change, sorted, and how many are active from then on."""
-    starts_us, ends_us = np.sort(start_us), np.sort(end_us)
-    at_us = np.sort(np.concatenate([starts_us, ends_us]))
-    at_us = at_us[np.diff(at_us, prepend=at_us[0] - 1) > 0]
-    begun = np.searchsorted(starts_us, at_us, side="right")
-    return at_us, begun - np.searchsorted(ends_us, at_us, side="right")
 
 
 def gpus_needed_alone(at_peak: Mapping[str, int], fleet: Fleet, gpu_type: str) -> float | None:

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -25,11 +26,11 @@ from rich.console import Console
 from bench.demand import Demand, describe_demand, gpus_needed_alone
 from bench.offline_cases import CASES, Case
 from bench.offline_measure import Measured
-from bench.reference_rule import reference_dollars
 from bench.render import Format, show
 from bench.result import BenchResult, Cell, Gate, Size
 from bench.workloads import WORKLOADS
 from scheduler.fleet import Fleet
+from scheduler.headroom_rule import headroom_dollars
 from traces.compose import ComposeOptions
 from traces.store import read_trace, write_trace
 from traces.synthetic import generate
@@ -51,7 +52,6 @@ def in_turn(size: Size) -> tuple[str, ...]:
 
 def run_cases(size: Size, names: Sequence[str], cache: Path) -> BenchResult:
     """The named cases; traces are kept in `cache`, and taken from there where an equal workload made them."""
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as work:
         environment = os.environ | {"NUMBA_CACHE_DIR": str(Path(work) / "numba")}
         compile_s = _warm_up(size, names, Path(work), environment)
@@ -61,7 +61,7 @@ def run_cases(size: Size, names: Sequence[str], cache: Path) -> BenchResult:
             outcome = _run_case(size, name, cache, Path(work), environment)
             rows.append(_row(outcome))
             gates += _gates(outcome)
-            told = f"  {name}: {outcome.process_s:.1f} s, gap {100 * outcome.measured.gap:.3f} %"
+            told = f"  {name}: {outcome.process.wall_s:.1f} s, gap {100 * outcome.measured.gap:.3f} %"
             print(told, file=sys.stderr, flush=True)
     return BenchResult(
         name="offline",
@@ -69,12 +69,20 @@ def run_cases(size: Size, names: Sequence[str], cache: Path) -> BenchResult:
             "size": size,
             "seed": ", ".join(sorted({str(WORKLOADS[size][CASES[size][name].workload].seed) for name in names})),
             "first use compiles for (s)": round(compile_s, 1),
-            "load average before": round(load, 1),
             **{package: version(package) for package in _VERSIONS},
         },
         rows=tuple(rows),
         gates=tuple(gates),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What a whole process took, with the start of the interpreter."""
+
+    wall_s: float
+    cpu_s: float
+    load: float  # average of the machine's last minute when it ended: above 1 others wanted its cores, too
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +95,7 @@ class _Outcome:
     fleet: Fleet
     demand: Demand
     measured: Measured
-    process_s: float  # of the whole process, with the start of the interpreter
+    process: Process
     reference: float | None  # dollars; None for latency
 
 
@@ -99,7 +107,7 @@ def _warm_up(size: Size, names: Sequence[str], work: Path, environment: dict[str
     for name in (case for case in CASES[size] if case in _WARM_UP_CASES and case.split("-")[0] in kinds):
         profiles = WORKLOADS[size][CASES[size][name].workload].profiles
         write_trace(generate(ComposeOptions(hours=0.1, active_mean=8, profiles=profiles)), trace_file)
-        first_s, second_s = (_measured(size, name, trace_file, work, environment)[1] for _ in range(2))
+        first_s, second_s = (_measured(size, name, trace_file, work, environment)[1].wall_s for _ in range(2))
         compiling_s += first_s - second_s
     return compiling_s
 
@@ -107,7 +115,7 @@ def _warm_up(size: Size, names: Sequence[str], work: Path, environment: dict[str
 def _run_case(size: Size, name: str, cache: Path, work: Path, environment: dict[str, str]) -> _Outcome:
     case = CASES[size][name]
     trace_file = _trace_file(size, case.workload, cache)
-    measured, process_s = _measured(size, name, trace_file, work, environment)
+    measured, process = _measured(size, name, trace_file, work, environment)
     trace, fleet = read_trace(trace_file), case.fleet(size)
     return _Outcome(
         name=name,
@@ -116,8 +124,8 @@ def _run_case(size: Size, name: str, cache: Path, work: Path, environment: dict[
         fleet=fleet,
         demand=describe_demand(trace, fleet),
         measured=measured,
-        process_s=process_s,
-        reference=None if case.latency_gpus else reference_dollars(trace, fleet),
+        process=process,
+        reference=None if case.latency_gpus else headroom_dollars(trace, fleet),
     )
 
 
@@ -134,13 +142,18 @@ def _trace_file(size: Size, name: str, cache: Path) -> Path:
 
 def _measured(
     size: Size, name: str, trace_file: Path, work: Path, environment: dict[str, str]
-) -> tuple[Measured, float]:
+) -> tuple[Measured, Process]:
     command = [sys.executable, "-m", "bench.offline_measure", name, "--size", size]
     command += ["--trace", str(trace_file), "--folder", str(work / "plan")]
-    begun_s = time.perf_counter()
+    begun_s, cpu_s = time.perf_counter(), _children_cpu_s()
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    process_s = time.perf_counter() - begun_s
-    return Measured(**json.loads(done.stdout)), process_s
+    process = Process(wall_s=time.perf_counter() - begun_s, cpu_s=_children_cpu_s() - cpu_s, load=os.getloadavg()[0])
+    return Measured(**json.loads(done.stdout)), process
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _row(outcome: _Outcome) -> dict[str, Cell]:
@@ -158,8 +171,10 @@ def _row(outcome: _Outcome) -> dict[str, Cell]:
         "active mean": round(demand.active_mean),
         "active max": demand.active_max,
         "budget": "unlimited" if case.budget == "unlimited" else _budget(outcome.fleet),
-        "s all in": round(outcome.process_s, 1),
+        "s all in": round(outcome.process.wall_s, 1),
         "s read / plan / verify / write": " / ".join(f"{part:.1f}" for part in parts),
+        "s CPU": round(outcome.process.cpu_s, 1),
+        "load": round(outcome.process.load, 1),
         "peak MiB": round(measured.peak_mib),
         "of": "worst ms" if case.latency_gpus else "$",
         "objective": round(measured.value, 2),
@@ -189,7 +204,7 @@ def _gates(outcome: _Outcome) -> list[Gate]:
             100 * (measured.gap_mean or 0),
             "% of the mean",
         ),
-        (case.seconds_max, outcome.process_s, "s"),
+        (case.seconds_max, outcome.process.wall_s, "s"),
         (case.mib_max, measured.peak_mib, "MiB"),
     ):
         if limit is not None:

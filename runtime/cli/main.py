@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from runtime.cli.demo import DEMO_COMMAND, demo_command
 from runtime.cli.output import OutputFormat, print_json
 from runtime.cli.plan import PLAN_COMMAND, plan_command
 from runtime.cli.trace import app as trace_app
@@ -18,6 +19,7 @@ _SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable"
 
 app = typer.Typer(help="Scheduling of streaming video generation, with a bound on every plan.", **_SETTINGS)
 app.command("plan", **PLAN_COMMAND)(plan_command)
+app.command("demo", **DEMO_COMMAND)(demo_command)
 app.add_typer(trace_app, name="trace")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from rich.console import Console
@@ -32,3 +32,12 @@ def print_rows(rows: Mapping[str, str]) -> None:
 def print_json(value: Any) -> None:
     """One JSON document."""
     print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def print_columns(names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    """A heading, and rows of one value per name."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("", *(Text(name, style="bold") for name in names))
+    for name, values in rows.items():
+        table.add_row(Text(name, style="bold"), *map(Text, values))
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
