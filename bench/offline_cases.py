@@ -16,6 +16,8 @@ from scheduler.offline import OfflineOptions
 
 BudgetName = Literal["default", "unlimited"]
 
+_SEARCH_SHARE = 2 / 3  # of the time; the rest is for starting, reading, checking and writing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
@@ -42,27 +44,43 @@ class Case:
         return OfflineOptions(minimize="latency", gpus=self.latency_gpus, deadline_s=self.deadline_s)
 
 
-def _cost(name: str, workload: str, budget: BudgetName, limits: tuple[float, float, float | None]) -> dict[str, Case]:
-    gap_max, seconds_max, mib_max = limits
-    deadline_s = seconds_max * 2 / 3  # the rest is for reading, checking and writing
-    case = Case(
-        workload=workload,
-        budget=budget,
-        deadline_s=deadline_s,
-        gap_max=gap_max,
-        seconds_max=seconds_max,
-        mib_max=mib_max,
-    )
-    return {name: case}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Limits:
+    """What is expected of a plan of least cost."""
+
+    gap_max: float
+    seconds_max: float
+    mib_max: float | None
 
 
-_ONE = (0.0005, 30.0, 3072.0)
-_FOUR = (0.01, 120.0, None)
-_FOUR_100 = (0.04, 120.0, None)
-# An hour or two of fewer sessions: what is lost at the ends and in rounding weighs more.
-_ONE_SMALL = (0.01, 30.0, 1024.0)
-_FOUR_SMALL = (0.06, 30.0, 1024.0)
-_FOUR_100_SMALL = (0.08, 30.0, 1024.0)
+_COST: Mapping[str, tuple[str, BudgetName]] = {
+    "one-kv": ("one-kv", "default"),
+    "one-kv-unlimited": ("one-kv", "unlimited"),
+    "one-synthetic": ("one-synthetic", "default"),
+    "one-synthetic-unlimited": ("one-synthetic", "unlimited"),
+    "four-kv": ("four-kv", "default"),
+    "four-kv-unlimited": ("four-kv", "unlimited"),
+    "four-synthetic": ("four-synthetic", "default"),
+    "four-synthetic-unlimited": ("four-synthetic", "unlimited"),
+    "four-kv-100": ("four-kv-100", "default"),
+    "four-synthetic-100": ("four-synthetic-100", "default"),
+    "two-types-kv": ("two-types-kv", "default"),
+    "two-types-synthetic": ("two-types-synthetic", "default"),
+}
+
+_STANDARD: Mapping[str, _Limits] = {
+    "one-": _Limits(gap_max=0.0005, seconds_max=30.0, mib_max=3072.0),
+    "four-": _Limits(gap_max=0.01, seconds_max=120.0, mib_max=None),
+    "-100": _Limits(gap_max=0.04, seconds_max=120.0, mib_max=None),
+    "two-types-": _Limits(gap_max=0.01, seconds_max=120.0, mib_max=None),
+}
+# Fewer sessions for an hour or two: rounding to whole GPUs, and what is lost at both ends, weigh more than in a day.
+_SMALL: Mapping[str, _Limits] = {
+    "one-": _Limits(gap_max=0.001, seconds_max=30.0, mib_max=1024.0),
+    "four-": _Limits(gap_max=0.025, seconds_max=30.0, mib_max=1024.0),
+    "-100": _Limits(gap_max=0.04, seconds_max=30.0, mib_max=1024.0),
+    "two-types-": _Limits(gap_max=0.1, seconds_max=30.0, mib_max=1024.0),
+}
 
 _LATENCY: Mapping[str, Case] = {
     "latency-kv": Case(
@@ -75,29 +93,24 @@ _LATENCY: Mapping[str, Case] = {
     )
 }
 
+
+def _of_cost(limits: Mapping[str, _Limits]) -> dict[str, Case]:
+    """All cases of least cost; limits are told apart by the workload's ending, then by its beginning."""
+    cases: dict[str, Case] = {}
+    for name, (workload, budget) in _COST.items():
+        own = limits["-100" if workload.endswith("-100") else next(key for key in limits if workload.startswith(key))]
+        cases[name] = Case(
+            workload=workload,
+            budget=budget,
+            deadline_s=own.seconds_max * _SEARCH_SHARE,
+            gap_max=own.gap_max,
+            seconds_max=own.seconds_max,
+            mib_max=own.mib_max,
+        )
+    return cases
+
+
 CASES: Mapping[Size, Mapping[str, Case]] = {
-    "standard": {
-        **_cost("one-kv", "one-kv", "default", _ONE),
-        **_cost("one-kv-unlimited", "one-kv", "unlimited", _ONE),
-        **_cost("one-synthetic", "one-synthetic", "default", _ONE),
-        **_cost("one-synthetic-unlimited", "one-synthetic", "unlimited", _ONE),
-        **_cost("four-kv", "four-kv", "default", _FOUR),
-        **_cost("four-kv-unlimited", "four-kv", "unlimited", _FOUR),
-        **_cost("four-synthetic", "four-synthetic", "default", _FOUR),
-        **_cost("four-synthetic-unlimited", "four-synthetic", "unlimited", _FOUR),
-        **_cost("four-kv-100", "four-kv-100", "default", _FOUR_100),
-        **_cost("four-synthetic-100", "four-synthetic-100", "default", _FOUR_100),
-        **_cost("two-types-kv", "two-types-kv", "default", _FOUR),
-        **_cost("two-types-synthetic", "two-types-synthetic", "default", _FOUR),
-        **_LATENCY,
-    },
-    "small": {
-        **_cost("one-kv", "one-kv", "default", _ONE_SMALL),
-        **_cost("one-kv-unlimited", "one-kv", "unlimited", _ONE_SMALL),
-        **_cost("four-kv", "four-kv", "default", _FOUR_SMALL),
-        **_cost("four-synthetic-unlimited", "four-synthetic", "unlimited", _FOUR_SMALL),
-        **_cost("four-kv-100", "four-kv-100", "default", _FOUR_100_SMALL),
-        **_cost("two-types-kv", "two-types-kv", "default", _FOUR_SMALL),
-        **_LATENCY,
-    },
+    "standard": {**_of_cost(_STANDARD), **_LATENCY},
+    "small": {**_of_cost(_SMALL), **_LATENCY},
 }
