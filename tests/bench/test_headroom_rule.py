@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from bench.demand import Int64Array
 from bench.offline_measure import measure
-from bench.reference_rule import PoolChoice, cheapest_pool, gpus_by_epoch, paid_epochs, reference_dollars
 from bench.workloads import WORKLOADS
+from scheduler.demand import Int64Array
+from scheduler.headroom_rule import PoolChoice, cheapest_pool, gpus_by_epoch, headroom_dollars, paid_epochs
 from traces.assemble import trace_from_periods
 from traces.compose import ComposeOptions
 from traces.store import write_trace
@@ -35,7 +35,7 @@ def test_a_crowd_is_paid_until_its_end_has_held_for_five_seconds(crowd_end_s: fl
     trace = a_trace((0, 100), (0, 100), (0, 100), *crowd)
     start_ups = 3 * 6  # 60 s of 10 s epochs, once for each GPU
     epochs = 2 * 10 + epochs_with_crowd + start_ups
-    assert reference_dollars(trace, fleet) == pytest.approx(epochs * 10 / 3600 * 2.5)
+    assert headroom_dollars(trace, fleet) == pytest.approx(epochs * 10 / 3600 * 2.5)
 
 
 def test_a_profile_goes_where_a_session_on_time_is_cheapest() -> None:
