@@ -40,10 +40,11 @@ def test_a_crowd_is_paid_until_its_end_has_held_for_five_seconds(crowd_end_s: fl
 
 def test_a_profile_goes_where_a_session_on_time_is_cheapest() -> None:
     fleet = WORKLOADS["small"]["two-types-kv"].gpus()
+    names = list(fleet.profiles)
     # per session: h100 2.50 / 3 and b200 6.50 / 8; h100 2.50 / 2 and b200 6.50 / 5; only b200 runs the 14B
-    assert cheapest_pool(fleet, "wan-1.3b-480p") == PoolChoice(gpu_type="b200", capacity=8)
-    assert cheapest_pool(fleet, "wan-1.3b-720p") == PoolChoice(gpu_type="h100", capacity=2)
-    assert cheapest_pool(fleet, "wan-14b-480p") == PoolChoice(gpu_type="b200", capacity=1)
+    assert cheapest_pool(fleet, names.index("wan-1.3b-480p")) == PoolChoice(gpu_type="b200", capacity=8)
+    assert cheapest_pool(fleet, names.index("wan-1.3b-720p")) == PoolChoice(gpu_type="h100", capacity=2)
+    assert cheapest_pool(fleet, names.index("wan-14b-480p")) == PoolChoice(gpu_type="b200", capacity=1)
 
 
 def test_a_pause_no_longer_than_a_start_up_is_paid_through() -> None:
