@@ -56,8 +56,9 @@ class Workload:
 
 # 200 nodes instead of 80: at the peak the day with two million periods has twice the sessions that 640 GPUs hold.
 _ONE = {"epoch_s": 10.0, "pools[0].nodes": 200}
-# 80 h100 nodes instead of 50 and 48 b200 nodes instead of 40: both together hold the peak, b200 alone does not.
-_TWO = {"pools[0].nodes": 80, "pools[1].nodes": 48}
+# 90 h100 nodes instead of 50 and 50 b200 nodes instead of 40: both together hold the peak with a fifth to spare, b200
+# alone does not hold it.
+_TWO = {"pools[0].nodes": 90, "pools[1].nodes": 50}
 # Small: the b200 pool must be too small here, too.
 _TWO_SMALL = {"pools[0].nodes": 8, "pools[1].nodes": 4}
 
