@@ -15,6 +15,7 @@ import polars as pl
 from scheduler.fleet import Fleet
 from scheduler.formulate_offline import Formulated
 from scheduler.offline_certificate import OPTIMAL_GAP
+from scheduler.offline_options import OfflineOptions
 from scheduler.offline_plan import FRONTIER_SCHEMA
 from solvers.contents import CONTENTS_MAX, TooManyContentsError, enumerate_contents
 from solvers.offline_portfolio import minimize_cost
@@ -27,8 +28,7 @@ GAP = 1e-3  # a point is good enough
 def cost_frontier(
     formulated: Formulated,
     fleet: Fleet,
-    seed: int,
-    deadline_s: float,
+    options: OfflineOptions,
     *,
     clock: Callable[[], float],
     stop: Callable[[], bool],
@@ -38,7 +38,7 @@ def cost_frontier(
 
     The fleet's target is set to latencies that change what a GPU can hold, evenly chosen, at most `POINTS_MAX`; targets
     of profiles' own keep their ratio to it. Targets at which somebody would be late or unserved are left out. The
-    points share `deadline_s` evenly.
+    points share the deadline evenly.
     """
     problem = formulated.problem
     base_ms = fleet.target.chunk_latency_ms
@@ -51,10 +51,11 @@ def cost_frontier(
         ratio = target_ms / base_ms
         result = minimize_cost(
             replace(problem, target_ms=tuple(own * ratio for own in problem.target_ms)),
-            stage="auto",
-            deadline_s=deadline_s / len(targets),
+            stage=options.solver,
+            milp=options.milp,
+            deadline_s=options.deadline_s / len(targets),
             gap=GAP,
-            seed=seed,
+            seed=options.seed,
             clock=clock,
             stop=stop,
             report=lambda _: None,

@@ -6,18 +6,17 @@ or a terminal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Literal
 
 from scheduler.fleet import Fleet
 from scheduler.formulate_offline import MICROSECONDS, Formulated, formulate
 from scheduler.frontier import cost_frontier, refused_if_too_many
 from scheduler.offline_certificate import cost_certificate, latency_certificate
-from scheduler.offline_plan import Certificate, Minimize, Objective, OfflinePlan, SolverReport
+from scheduler.offline_options import MilpName, OfflineOptions, Progress, SolverName
+from scheduler.offline_plan import Certificate, Objective, OfflinePlan, SolverReport
 from scheduler.offline_tables import gpus_table, needed_table, no_rows, placements_table
-from scheduler.state import FleetState
 from solvers.contents import enumerate_contents
 from solvers.latency import minimize_latency
 from solvers.offline_bounds import NeededRows
@@ -25,32 +24,7 @@ from solvers.offline_portfolio import minimize_cost
 from solvers.offline_problem import OfflineObjective, OfflineSolution
 from traces.trace import Trace
 
-SolverName = Literal["auto", "greedy", "sweep", "exact"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """Where the search stands."""
-
-    stage: str
-    elapsed_s: float
-    value: float | None = None  # of the incumbent: dollars, or milliseconds in latency mode
-    bound: float | None = None
-    gap: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfflineOptions:
-    """What to minimise, from where, and when to stop."""
-
-    minimize: Minimize = "cost"
-    gpus: Mapping[str, int] | None = None  # GPU type -> count; required (and only allowed) for latency
-    state: FleetState | None = None
-    frontier: bool = False
-    deadline_s: float = 60.0
-    gap: float = 1e-4  # stop at this relative gap
-    solver: SolverName = "auto"
-    seed: int = 0
+__all__ = ["MilpName", "OfflineOptions", "Progress", "SolverName", "plan_offline"]
 
 
 def plan_offline(
@@ -76,7 +50,7 @@ def plan_offline(
         found = _cheapest(formulated, fleet, options, clock=clock, stop=stop, tell=tell)
     frontier = None
     if options.frontier and options.minimize == "cost":
-        frontier = cost_frontier(formulated, fleet, options.seed, options.deadline_s, clock=clock, stop=stop, tell=tell)
+        frontier = cost_frontier(formulated, fleet, options, clock=clock, stop=stop, tell=tell)
     return OfflinePlan(
         trace_name=trace.name,
         trace_sha256=trace.sha256,
@@ -134,6 +108,7 @@ def _cheapest(
         result = minimize_cost(
             formulated.problem,
             stage=options.solver,
+            milp=options.milp,
             deadline_s=options.deadline_s,
             gap=options.gap,
             seed=options.seed,

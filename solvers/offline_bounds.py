@@ -15,8 +15,8 @@ import numpy.typing as npt
 from solvers.contents import ContentTable
 from solvers.demand import Demand
 from solvers.horizon import least_paid_epochs
-from solvers.needed_cost import least_cost
 from solvers.offline_problem import NEVER_ON, OfflineProblem
+from solvers.type_counts import TypeNeeds, type_needs
 from solvers.weights import Inequality, Weigher
 
 EPSILON = 1e-9
@@ -41,7 +41,8 @@ class CostBound:
 
     dollars: float
     rows: NeededRows
-    counts: tuple[npt.NDArray[np.int64], ...]  # [types][epochs]: GPUs that a cheapest relaxed schedule has on
+    counts: tuple[npt.NDArray[np.int64], ...]  # [types][epochs] with one type: GPUs needed
+    needs: TypeNeeds | None  # with several types
     inequality: Inequality  # the one that binds most often
     shares: npt.NDArray[np.float64]  # [types, classes]: which part of a class a cheapest packing has on each type
     method: str
@@ -68,7 +69,7 @@ def cost_bound(
     if len(problem.types) == 1:
         return _one_type(problem, weigher.found, demand, prices[0])
     peaks = demand.counts[np.unique(weigher_instants(weigher.found[0], demand))[::_SHARE_STEP]]
-    return _several_types(problem, weigher.found, demand, prices, weigher.shares(peaks))
+    return _several_types(problem, weigher.found, demand, weigher.shares(peaks))
 
 
 def _find_inequalities(problem: OfflineProblem, weigher: Weigher, demand: Demand, stop: Callable[[], bool]) -> None:
@@ -125,6 +126,7 @@ def _one_type(problem: OfflineProblem, found: Sequence[Inequality], demand: Dema
         dollars=price * paid + sunk_dollars(problem),
         rows=_rows(found, best, epochs, demand.at_us[at[best, epochs]], sides[best, epochs]),
         counts=(need,),
+        needs=None,
         inequality=found[int(np.bincount(best, minlength=len(found)).argmax())],
         shares=np.ones((1, problem.classes)),
         method="the GPUs that the fullest instant of each epoch needs (weights of the configuration LP, rounded up), "
@@ -133,86 +135,23 @@ def _one_type(problem: OfflineProblem, found: Sequence[Inequality], demand: Dema
 
 
 def _several_types(
-    problem: OfflineProblem,
-    found: Sequence[Inequality],
-    demand: Demand,
-    prices: Sequence[float],
-    shares: npt.NDArray[np.float64],
+    problem: OfflineProblem, found: Sequence[Inequality], demand: Demand, shares: npt.NDArray[np.float64]
 ) -> CostBound:
-    """The LP over the epochs with every inequality at the worst instant of each epoch, added as it is violated."""
-    types = len(problem.types)
+    """The LP over the epochs with every inequality at the worst instant of each epoch."""
     sides, at = _peaks(problem, found, demand)
-    limits = np.array([inequality.limit for inequality in found])
-    pool = np.array([np.count_nonzero(problem.gpu_type == t) for t in range(types)], dtype=np.float64)
-    always = np.array([np.count_nonzero((problem.gpu_type == t) & problem.gpu_always_on) for t in range(types)])
-    on_before = np.array(
-        [np.count_nonzero((problem.gpu_type == t) & (problem.gpu_on_us != NEVER_ON)) for t in range(types)]
-    )
-    leads = np.array([startup // problem.epoch_us for startup in problem.startup_us])
-
-    def solve(high: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        active = sides >= sides.max(axis=0) - EPSILON
-        while True:
-            which, epoch = np.nonzero(active & (sides > 0))
-            bound, counts = least_cost(
-                epochs=problem.epochs,
-                epoch_cost=np.array(prices),
-                start_cost=np.array(prices) * leads,
-                low=always.astype(np.float64),
-                high=high,
-                before=on_before.astype(np.float64),
-                row_epoch=epoch,
-                row_weights=limits[which],
-                row_side=sides[which, epoch],
-                whole=False,
-            )
-            if bound is None or counts is None:
-                return 0.0, np.tile(always, (problem.epochs, 1)).astype(np.float64), active
-            violated = (limits @ counts.T < sides - 1e-7) & ~active
-            if not violated.any():
-                return bound, counts, active
-            worst = np.where(violated, sides - limits @ counts.T, -np.inf).argmax(axis=0)
-            added = violated[worst, np.arange(problem.epochs)]
-            active[worst[added], np.flatnonzero(added)] = True
-
-    bound, _, active = solve(np.full(types, np.inf))
-    _, counts, _ = solve(pool)
-    which, epoch = np.nonzero(active & (sides > 0))
+    needs = type_needs(problem, sides, np.array([inequality.limit for inequality in found]))
+    bound, _, active = needs.relaxed(np.full(len(problem.types), np.inf))
+    which, epoch = np.nonzero(active)
     return CostBound(
         dollars=bound + sunk_dollars(problem),
         rows=_rows(found, which, epoch, demand.at_us[at[which, epoch]], sides[which, epoch]),
-        counts=_whole_counts(sides, limits, counts, pool, np.array(prices)),
+        counts=(),
+        needs=needs,
         inequality=found[int(active.sum(axis=1).argmax())],
         shares=shares,
         method="the linear program over the epochs of what the fullest instants need (weights of the configuration "
         "LP), any number of GPUs of each type",
     )
-
-
-def _whole_counts(
-    sides: npt.NDArray[np.float64],
-    limits: npt.NDArray[np.float64],
-    counts: npt.NDArray[np.float64],
-    pool: npt.NDArray[np.float64],
-    prices: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int64], ...]:
-    """Round the LP's counts: all types down, then up one by one where an inequality is violated, cheapest first."""
-    whole = np.floor(counts + 1e-6)
-    for _ in range(int(pool.sum())):
-        missing = np.maximum(sides - limits @ whole.T - 1e-7, 0.0)  # [inequalities, epochs]
-        open_epochs = np.flatnonzero(missing.max(axis=0) > 0)
-        if not len(open_epochs):
-            break
-        worst = missing[:, open_epochs].argmax(axis=0)
-        gain = np.minimum(limits[worst], missing[worst, open_epochs][:, None])  # [open, types]
-        gain = np.where(whole[open_epochs] < pool, gain, 0.0)
-        ratio = gain / prices
-        pick = ratio.argmax(axis=1)
-        useful = ratio[np.arange(len(open_epochs)), pick] > 0
-        if not useful.any():
-            break
-        whole[open_epochs[useful], pick[useful]] += 1
-    return tuple(whole[:, t].astype(np.int64) for t in range(whole.shape[1]))
 
 
 def _peaks(

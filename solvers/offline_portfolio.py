@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from solvers.contents import ContentTable, enumerate_contents
 from solvers.demand import Demand, demand_of
@@ -24,6 +25,7 @@ from solvers.sweep import BASE_WEIGHTS, Pieces, Sweep, plan_matrix, worth_of
 Stage = Literal["auto", "greedy", "sweep", "exact"]
 
 EXACT_SIZE_MAX = 2_000  # of `exact_size`: beyond, the exact stage does not finish in seconds
+RESERVES = (0.0, 0.03, 0.08)  # of each pool, tried in turn while somebody is unserved
 VARIANTS = (4, 10)  # of the sweep's weights in each improvement round
 
 
@@ -58,6 +60,7 @@ def minimize_cost(
     problem: OfflineProblem,
     *,
     stage: Stage,
+    milp: str,
     deadline_s: float,
     gap: float,
     seed: int,
@@ -66,7 +69,7 @@ def minimize_cost(
     report: Callable[[StageReport], None],
 ) -> CostResult:
     """Find the cheapest schedule; there always is one. Stops at `gap`, at the deadline, or when `stop` says so."""
-    search = _Search(problem, stage, clock() + deadline_s, gap, seed, clock, stop, report)
+    search = _Search(problem, stage, milp, deadline_s, gap, seed, clock, stop, report)
     return search.run()
 
 
@@ -75,17 +78,19 @@ class _Search:
         self,
         problem: OfflineProblem,
         stage: Stage,
-        end_s: float,
+        milp: str,
+        limit_s: float,
         gap: float,
         seed: int,
         clock: Callable[[], float],
         stop: Callable[[], bool],
         report: Callable[[StageReport], None],
     ) -> None:
-        self._problem, self._stage, self._end_s, self._gap, self._seed = problem, stage, end_s, gap, seed
+        self._problem, self._stage, self._milp, self._gap, self._seed = problem, stage, milp, gap, seed
         self._clock, self._stop, self._report = clock, stop, report
         self._best: tuple[tuple[tuple[int, ...], int, float], OfflineSolution, str] | None = None
         self._started_s = clock()
+        self._limit_s, self._end_s = limit_s, self._started_s + limit_s
 
     def run(self) -> CostResult:
         problem = self._problem
@@ -108,12 +113,20 @@ class _Search:
         self._worth = worth_of(
             on_time, self._bound.inequality.weights, self._bound.inequality.limit, self._bound.shares
         )
+        for reserve in RESERVES:
+            self._planned = self._plan(reserve)
+            self._sweep = Sweep(self._problem, on_time, self._worth, self._planned)
+            pieces, _, _ = self._sweep.run(BASE_WEIGHTS)
+            self._offer(pieces, "sweep")
+            if not self._short() or self._bound.needs is None:
+                break
+
+    def _plan(self, reserve: float) -> npt.NDArray[np.bool_]:
+        """Which GPUs are meant to be on; a share of each pool may be kept for what the counts do not see."""
+        needs = self._bound.needs
+        counts = self._bound.counts if needs is None else needs.whole(reserve, self._milp, self._limit_s / 8)
         leads = [startup // self._problem.epoch_us for startup in self._problem.startup_us]
-        counts = [cheapest_counts(c, lead) for c, lead in zip(self._bound.counts, leads, strict=True)]
-        self._planned = plan_matrix(self._problem, counts)
-        self._sweep = Sweep(self._problem, on_time, self._worth, self._planned)
-        pieces, _, _ = self._sweep.run(BASE_WEIGHTS)
-        self._offer(pieces, "sweep")
+        return plan_matrix(self._problem, [cheapest_counts(c, lead) for c, lead in zip(counts, leads, strict=True)])
 
     def _when_short(self, on_time: Sequence[ContentTable]) -> None:
         """Where somebody is unserved or late: dedicated pools, then contents beyond the target with every GPU on."""
