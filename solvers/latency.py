@@ -33,7 +33,7 @@ PACK = (1.0, 0.0, 0.0, 0.2, 0.0, 0.03, 0.2, 0.0)  # the sweep's weights: waste, 
 PACK_AND_MOVE = (*PACK[:-1], 0.01)
 SPREAD = 0.07  # weight of sessions times latency, in units of the worst latency, beside waste
 ROUNDS = 4  # seeds with which each latency is tried again
-VARIANTS = 6
+VARIANTS = 24
 PENALTY = 1000.0  # per ms beyond the latency that is sought
 GAIN_MIN = 1e4  # ms times us: what a change must gain
 SETTLED = 5e-5  # relative gain of a pass that ends the search
@@ -213,7 +213,11 @@ class _Search:
         ]
         worth = Worth(waste=tuple(waste), room=packing.room, class_value=packing.class_value)
         pieces, cost, _ = Sweep(self._problem, tables, worth, self._planned).run(
-            weights, variants=variants, seed=self._seed + seed, stop=self._over(SHARE_WORST)
+            weights,
+            variants=variants,
+            seed=self._seed + seed,
+            stop=self._over(SHARE_WORST),
+            until_served=True,
         )
         self._offer(pieces, "sweep")
         return cost.unserved == 0
@@ -224,8 +228,6 @@ class _Search:
         index = int(np.searchsorted(self._lattice, self._bound.latency_ms - TOLERANCE))
         while self._lattice[index] < self._objective.latency_ms_max - TOLERANCE and not over():
             latency_ms = float(self._lattice[index])
-            if self._repaired(latency_ms):
-                return
             for round_ in range(ROUNDS):
                 if over() or self._sweep(
                     latency_ms,
@@ -235,6 +237,8 @@ class _Search:
                     seed=round_,
                 ):
                     return
+            if self._repaired(latency_ms):
+                return
             index += 1
 
     def _repaired(self, latency_ms: float) -> bool:

@@ -20,6 +20,7 @@ from solvers.latency_kernel import (
     may_join,
     relink,
     shift,
+    touch,
 )
 from solvers.numba_kernel import kernel
 
@@ -126,7 +127,16 @@ def _swap_change(
 
 @kernel
 def _swap(
-    lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, p_j: int, q: int, q_j: int
+    lines: Lines,
+    chains: Chains,
+    moves: Moves,
+    costs: Costs,
+    touched: IntArray,
+    now: int,
+    p: int,
+    p_j: int,
+    q: int,
+    q_j: int,
 ) -> tuple[int, int]:
     """Carry the swap out; returns the pieces that are now on each other's GPU."""
     p_gpu, q_gpu = chains.gpu[p], chains.gpu[q]
@@ -137,6 +147,8 @@ def _swap(
     shift(lines, costs.remove, q_gpu, q_k, q_us, q_end_us)
     shift(lines, costs.add, q_gpu, p_k, p_us, p_end_us)
     shift(lines, costs.add, p_gpu, q_k, q_us, q_end_us)
+    for gpu in (p_gpu, q_gpu):
+        touch(touched, moves, gpu, min(p_us, q_us), max(p_end_us, q_end_us), now)
     return relink(chains, moves, costs, p, q_gpu, p_j), relink(chains, moves, costs, q, p_gpu, q_j)
 
 
@@ -151,6 +163,8 @@ def _best_partner(
     piece: int,
     piece_j: int,
     at_us: int,
+    touched: IntArray,
+    since: int,
     gain_min: float,
     split: bool,
 ) -> tuple[float, int, int]:
@@ -161,9 +175,11 @@ def _best_partner(
     gpu = chains.gpu[piece]
     k = chains.class_index[piece]
     content = lines.content[gpu, locate(lines, gpu, at_us)]
-    boundary = at_us // moves.epoch_us
+    boundary = at_us // moves.epoch_us  # the last one
     for other in range(lines.size.shape[0]):
         if other == gpu or count[other] == 0:
+            continue
+        if touched[other, boundary] < since and touched[gpu, boundary] < since:
             continue
         other_content = lines.content[other, locate(lines, other, at_us)]
         slot = 0
@@ -175,6 +191,8 @@ def _best_partner(
                 continue
             slot += 1
             q_k = chains.class_index[q]
+            if q_k == k and piece_j > 0:
+                continue
             if q_k != k:
                 here = costs.add[costs.remove[content, k], q_k]
                 there = costs.add[costs.remove[other_content, q_k], k]
@@ -213,6 +231,8 @@ def _exchange_tails(
     costs: Costs,
     members: IntArray,
     count: LongArray,
+    touched: IntArray,
+    since: int,
     epoch: int,
     room: int,
     gain_min: float,
@@ -233,10 +253,10 @@ def _exchange_tails(
                 continue
             p_j = epoch - chains.start_us[p] // moves.epoch_us
             change, q, q_j = _best_partner(
-                lines, chains, moves, costs, members, count, p, p_j, boundary_us, gain_min, True
+                lines, chains, moves, costs, members, count, p, p_j, boundary_us, touched, since, gain_min, True
             )
             if q >= 0:
-                p_new, q_new = _swap(lines, chains, moves, costs, p, p_j, q, q_j)
+                p_new, q_new = _swap(lines, chains, moves, costs, touched, since + 1, p, p_j, q, q_j)
                 _enter(members, count, chains.gpu[p_new], p_new)
                 _enter(members, count, chains.gpu[q_new], q_new)
                 changed += change
@@ -254,6 +274,8 @@ def exchange(
     cursor: LongArray,
     members: IntArray,
     count: LongArray,
+    touched: IntArray,
+    since: int,
     last: int,
     gain_min: float,
     split: bool,
@@ -261,7 +283,8 @@ def exchange(
     """Sweep over time up to position `last` of `order` (pieces by start) and swap pairs that are active together.
 
     Returns the position where more room is needed, or `DONE`, and the change of the potential. `cursor` holds the
-    position and the next boundary; `members` and `count` who is on each GPU.
+    position and the next boundary; `members` and `count` who is on each GPU. Pairs whose GPUs were both last `touched`
+    before pass `since`, then, are left alone.
     """
     gpus = lines.size.shape[0]
     room = lines.at_us.shape[1] - 6
@@ -276,17 +299,19 @@ def exchange(
             continue
         if cursor[1] * moves.epoch_us < at_us:
             if split:
-                changed += _exchange_tails(lines, chains, moves, costs, members, count, cursor[1], room, gain_min)
+                changed += _exchange_tails(
+                    lines, chains, moves, costs, members, count, touched, since, cursor[1], room, gain_min
+                )
             cursor[1] += 1
             continue
         cursor[0] += 1
         entered = piece
         if not chains.pinned[piece]:
             change, q, q_j = _best_partner(
-                lines, chains, moves, costs, members, count, piece, 0, at_us, gain_min, split
+                lines, chains, moves, costs, members, count, piece, 0, at_us, touched, since, gain_min, split
             )
             if q >= 0:
-                entered, q_new = _swap(lines, chains, moves, costs, piece, 0, q, q_j)
+                entered, q_new = _swap(lines, chains, moves, costs, touched, since + 1, piece, 0, q, q_j)
                 _enter(members, count, chains.gpu[q_new], q_new)
                 changed += change
         _enter(members, count, chains.gpu[entered], entered)

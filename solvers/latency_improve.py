@@ -33,6 +33,11 @@ class Improver:
         self._slots = max(int(table.counts.sum(axis=1).max(initial=0)) for table in tables)
         self._chains = _chains(problem, pieces)
         self._moves = _moves(problem)
+        self._touched = np.zeros(
+            (problem.gpus, problem.epochs + 1), np.int32
+        )  # the pass in which contents changed last
+        self._pass = 0
+        self._last: tuple[Sequence[FloatArray], bool] | None = None
         per_gpu = np.bincount(pieces.gpu, minlength=problem.gpus)
         self._lines = self._empty_lines(2 * int(per_gpu.max(initial=0)) + 64)
         latency_kernel.build(self._lines, self._chains, self._moves, self._costs)
@@ -59,7 +64,16 @@ class Improver:
         while piece < last and not stop():
             end = min(last, piece + CHUNK)
             reached, change = latency_kernel.improve(
-                self._lines, self._chains, self._moves, costs, piece, end, gain_min, split
+                self._lines,
+                self._chains,
+                self._moves,
+                costs,
+                self._touched,
+                self._pass,
+                piece,
+                end,
+                gain_min,
+                split,
             )
             changed += change
             piece = end if reached == DONE else reached
@@ -67,8 +81,14 @@ class Improver:
         return changed
 
     def swap(self, potential: Sequence[FloatArray], *, split: bool, gain_min: float, stop: Callable[[], bool]) -> float:
-        """Try to exchange every session with every other that is active when it starts; as `run`."""
+        """Try to exchange every session with every other that is active when it starts; as `run`.
+
+        A second pass with the same potential leaves alone what has not changed since.
+        """
         costs = self._with(potential)
+        if self._last is None or self._last[0] is not potential or self._last[1] != split:
+            self._touched[:] = self._pass
+        self._last = (potential, split)
         used = int(self._chains.used[0])
         order = np.argsort(self._chains.start_us[:used], kind="stable")
         cursor = np.zeros(2, np.int64)
@@ -78,10 +98,23 @@ class Improver:
         while cursor[0] < used and not stop():
             last = min(used, int(cursor[0]) + CHUNK // 10)
             _, change = latency_exchange.exchange(
-                self._lines, self._chains, self._moves, costs, order, cursor, members, count, last, gain_min, split
+                self._lines,
+                self._chains,
+                self._moves,
+                costs,
+                order,
+                cursor,
+                members,
+                count,
+                self._touched,
+                self._pass,
+                last,
+                gain_min,
+                split,
             )
             changed += change
             self._reserve()
+        self._pass += 1
         return changed
 
     def pieces(self) -> Pieces:

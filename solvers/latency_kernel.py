@@ -128,6 +128,13 @@ def shift(lines: Lines, table: IntArray, gpu: int, k: int, start_us: int, end_us
 
 
 @kernel
+def touch(touched: IntArray, moves: Moves, gpu: int, start_us: int, end_us: int, now: int) -> None:
+    """Note in which pass the contents of a GPU changed, per epoch."""
+    for epoch in range(start_us // moves.epoch_us, (end_us - 1) // moves.epoch_us + 1):
+        touched[gpu, epoch] = now
+
+
+@kernel
 def charge(chains: Chains, moves: Moves, costs: Costs, piece: int, sign: int) -> None:
     """Count, or discount, the migration from `piece` to the next of its period."""
     following = chains.after[piece]
@@ -343,7 +350,16 @@ def relink(chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j
 
 @kernel
 def improve(
-    lines: Lines, chains: Chains, moves: Moves, costs: Costs, first: int, last: int, gain_min: float, split: bool
+    lines: Lines,
+    chains: Chains,
+    moves: Moves,
+    costs: Costs,
+    touched: IntArray,
+    now: int,
+    first: int,
+    last: int,
+    gain_min: float,
+    split: bool,
 ) -> tuple[int, float]:
     """Try every piece of [first, last) once; returns where it must be called again with more room, or `DONE`, and the
     change of the potential. Without `split` no piece is cut in two."""
@@ -368,6 +384,8 @@ def improve(
         at_us = start_us if j == 0 else (start_us // moves.epoch_us + j) * moves.epoch_us
         shift(lines, costs.remove, chains.gpu[piece], chains.class_index[piece], at_us, end_us)
         shift(lines, costs.add, other, chains.class_index[piece], at_us, end_us)
+        touch(touched, moves, chains.gpu[piece], at_us, end_us, now)
+        touch(touched, moves, other, at_us, end_us, now)
         relink(chains, moves, costs, piece, other, j)
         changed += change
     return DONE, changed
