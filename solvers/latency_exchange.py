@@ -22,10 +22,10 @@ from solvers.latency_kernel import (
     shift,
     touch,
 )
-from solvers.numba_kernel import kernel
+from solvers.numba_kernel import inner, kernel
 
 
-@kernel
+@inner
 def _replaced(
     lines: Lines,
     costs: Costs,
@@ -69,7 +69,7 @@ def _replaced(
     return change
 
 
-@kernel
+@inner
 def _leaves_room(lines: Lines, moves: Moves, costs: Costs, gpu: int, k: int, since_us: int, until_us: int) -> bool:
     """Whether one more session on top fits beside all states that leave the GPU at boundaries in [since, until)."""
     first = -(-since_us // moves.epoch_us)
@@ -82,14 +82,14 @@ def _leaves_room(lines: Lines, moves: Moves, costs: Costs, gpu: int, k: int, sin
     return True
 
 
-@kernel
+@inner
 def _since(chains: Chains, moves: Moves, piece: int, j: int) -> int:
     if j == 0:
         return chains.start_us[piece]
     return (chains.start_us[piece] // moves.epoch_us + j) * moves.epoch_us
 
 
-@kernel
+@inner
 def _may_swap(lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, p_j: int, q: int, q_j: int) -> bool:
     """Whether budgets and memory admit the swap; a little stricter than they are."""
     p_gpu, q_gpu = chains.gpu[p], chains.gpu[q]
@@ -110,7 +110,7 @@ def _may_swap(lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, 
     return _leaves_room(lines, moves, costs, p_gpu, q_k, q_us, chains.end_us[q])
 
 
-@kernel
+@inner
 def _swap_change(
     lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, p_j: int, q: int, q_j: int, enough: float
 ) -> float:
@@ -125,7 +125,7 @@ def _swap_change(
     return change if change < enough else FAR
 
 
-@kernel
+@inner
 def _swap(
     lines: Lines,
     chains: Chains,
@@ -152,7 +152,7 @@ def _swap(
     return relink(chains, moves, costs, p, q_gpu, p_j), relink(chains, moves, costs, q, p_gpu, q_j)
 
 
-@kernel
+@inner
 def _best_partner(
     lines: Lines,
     chains: Chains,
@@ -216,14 +216,14 @@ def _best_partner(
     return best, partner, partner_j
 
 
-@kernel
+@inner
 def _enter(members: IntArray, count: LongArray, gpu: int, piece: int) -> None:
     if count[gpu] < members.shape[1]:
         members[gpu, count[gpu]] = piece
         count[gpu] += 1
 
 
-@kernel
+@inner
 def _exchange_tails(
     lines: Lines,
     chains: Chains,
@@ -315,4 +315,10 @@ def exchange(
                 _enter(members, count, chains.gpu[q_new], q_new)
                 changed += change
         _enter(members, count, chains.gpu[entered], entered)
+    if split and last == len(order):
+        while cursor[1] + 1 < moves.count.shape[0] and chains.used[0] + 8 * gpus + 2 <= len(chains.gpu):
+            changed += _exchange_tails(
+                lines, chains, moves, costs, members, count, touched, since, cursor[1], room, gain_min
+            )
+            cursor[1] += 1
     return DONE, changed

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from solvers.numba_kernel import kernel
+from solvers.numba_kernel import inner, kernel
 
 IntArray = npt.NDArray[np.int32]
 LongArray = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ class Costs(NamedTuple):
     gpu_memory_gib: RealArray  # [gpus]
 
 
-@kernel
+@inner
 def locate(lines: Lines, gpu: int, at_us: int) -> int:
     """The last break at or before an instant."""
     low = 0
@@ -86,7 +86,7 @@ def locate(lines: Lines, gpu: int, at_us: int) -> int:
     return low
 
 
-@kernel
+@inner
 def _break_at(lines: Lines, gpu: int, at_us: int) -> int:
     """The break at exactly this instant, inserted if need be."""
     i = locate(lines, gpu, at_us)
@@ -102,7 +102,7 @@ def _break_at(lines: Lines, gpu: int, at_us: int) -> int:
     return i + 1
 
 
-@kernel
+@inner
 def _join_at(lines: Lines, gpu: int, at_us: int) -> None:
     """Drop a break that changes nothing."""
     i = locate(lines, gpu, at_us)
@@ -115,7 +115,7 @@ def _join_at(lines: Lines, gpu: int, at_us: int) -> None:
     lines.size[gpu] = n - 1
 
 
-@kernel
+@inner
 def shift(lines: Lines, table: IntArray, gpu: int, k: int, start_us: int, end_us: int) -> None:
     """One session more or fewer (`table` is `add` or `remove`) during [start, end)."""
     i = _break_at(lines, gpu, start_us)
@@ -127,14 +127,14 @@ def shift(lines: Lines, table: IntArray, gpu: int, k: int, start_us: int, end_us
     _join_at(lines, gpu, start_us)
 
 
-@kernel
+@inner
 def touch(touched: IntArray, moves: Moves, gpu: int, start_us: int, end_us: int, now: int) -> None:
     """Note in which pass the contents of a GPU changed, per epoch."""
     for epoch in range(start_us // moves.epoch_us, (end_us - 1) // moves.epoch_us + 1):
         touched[gpu, epoch] = now
 
 
-@kernel
+@inner
 def charge(chains: Chains, moves: Moves, costs: Costs, piece: int, sign: int) -> None:
     """Count, or discount, the migration from `piece` to the next of its period."""
     following = chains.after[piece]
@@ -170,7 +170,7 @@ def total(lines: Lines, costs: Costs) -> float:
     return result
 
 
-@kernel
+@inner
 def _gains(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int, gains: RealArray) -> None:
     """gains[j]: change of the potential where the piece leaves its GPU at its start (0) or the j-th boundary after."""
     gpu = chains.gpu[piece]
@@ -196,7 +196,7 @@ def _gains(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int,
     gains[0] = changed
 
 
-@kernel
+@inner
 def may_leave_at(lines: Lines, moves: Moves, costs: Costs, gpu: int, epoch: int, more_gib: float) -> bool:
     """Whether the GPU may be the source of one more migration, `more_gib` beyond what it holds at the boundary now."""
     if moves.out[gpu, epoch] + 1 > moves.out_max:
@@ -205,7 +205,7 @@ def may_leave_at(lines: Lines, moves: Moves, costs: Costs, gpu: int, epoch: int,
     return moves.leaving_gib[gpu, epoch] + held + more_gib <= costs.gpu_memory_gib[gpu] + EPSILON_GIB
 
 
-@kernel
+@inner
 def may_join(
     lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j: int, more_gib: float
 ) -> bool:
@@ -232,7 +232,7 @@ def may_join(
     return True
 
 
-@kernel
+@inner
 def _best_tail(
     lines: Lines,
     chains: Chains,
@@ -296,7 +296,7 @@ def _best_tail(
     return best, chosen, chosen_j
 
 
-@kernel
+@inner
 def _absorb(chains: Chains, piece: int) -> None:
     """Let a piece take over the next of its period, which is on the same GPU."""
     gone = chains.after[piece]
@@ -307,7 +307,7 @@ def _absorb(chains: Chains, piece: int) -> None:
     chains.start_us[gone] = chains.end_us[gone]
 
 
-@kernel
+@inner
 def relink(chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j: int) -> int:
     """Note that the piece is on `other` from its start (0) or its j-th boundary on; returns the piece that now is there."""
     charge(chains, moves, costs, piece, -1)
@@ -361,8 +361,11 @@ def improve(
     gain_min: float,
     split: bool,
 ) -> tuple[int, float]:
-    """Try every piece of [first, last) once; returns where it must be called again with more room, or `DONE`, and the
-    change of the potential. Without `split` no piece is cut in two."""
+    """Try every piece of [first, last) once.
+
+    Returns where it must be called again with more room, or `DONE`, and the change of the potential. Without `split` no
+    piece is cut in two. What changes is `touched` in pass `now`.
+    """
     gpus = lines.size.shape[0]
     changed = 0.0
     for piece in range(first, last):

@@ -16,3 +16,9 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 def kernel(function: Kernel) -> Kernel:
     """Compile on first call; the typed signature of the Python function is kept."""
     return cast(Kernel, numba.njit(cache=True, nogil=True)(function))
+
+
+def inner(function: Kernel) -> Kernel:
+    """A part of a kernel, callable from compiled code only, which saves the time to compile its wrappers."""
+    options: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(Kernel, numba.njit(**options)(function))
