@@ -1,6 +1,7 @@
 """The least latency of a fixed fleet: lexicographically least unserved time, worst and mean latency, and migrations.
 
-Decides which worst latencies are tried, from which schedules, and when to stop; must never know names, files or terminals.
+Decides which worst latencies are tried, from which schedules, and when to stop; must never know names, files or
+terminals.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ def minimize_latency(
 ) -> LatencyResult:
     """Serve a trace on GPUs that are on throughout, at the least latency; there always is an answer.
 
-    `tables` hold physical contents of each type. Stops at `deadline_s` of `clock`, when `stop` says so, or when passes over
-    the schedule gain nothing more.
+    `tables` hold physical contents of each type. Stops `deadline_s` after the start by `clock`, when `stop` says so, or
+    when passes over the schedule gain nothing more.
     """
     return _Search(problem, tables, deadline_s, clock, stop, seed, progress).run()
 
@@ -190,10 +191,7 @@ class _Search:
             )
             if done or index == last:
                 break
-            if self._over(0.5 * SHARE_WORST)():
-                step = last
-            else:
-                step = 2 * step + 1
+            step = last if self._over(0.5 * SHARE_WORST)() else 2 * step + 1
         if self._short():
             self._sweep(self._lattice[last], PACK, spread=SPREAD)
             self._sweep(self._lattice[last], PACK, spread=0.0, variants=VARIANTS)

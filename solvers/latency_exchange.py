@@ -84,9 +84,10 @@ def _leaves_room(lines: Lines, moves: Moves, costs: Costs, gpu: int, k: int, sin
 
 @inner
 def _since(chains: Chains, moves: Moves, piece: int, j: int) -> int:
+    start_us: int = chains.start_us[piece]
     if j == 0:
-        return chains.start_us[piece]
-    return (chains.start_us[piece] // moves.epoch_us + j) * moves.epoch_us
+        return start_us
+    return (start_us // moves.epoch_us + j) * moves.epoch_us
 
 
 @inner
@@ -101,7 +102,7 @@ def _may_swap(lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, 
     p_us, q_us = _since(chains, moves, p, p_j), _since(chains, moves, q, q_j)
     if p_j > 0 and q_j > 0 and p_us == q_us:
         epoch = p_us // moves.epoch_us
-        if moves.count[epoch] + 2 > moves.count_max:
+        if moves.made[epoch] + 2 > moves.count_max:
             return False
         if moves.gib[epoch] + costs.state_gib[p_k] + costs.state_gib[q_k] > moves.gib_max + EPSILON_GIB:
             return False
@@ -247,7 +248,7 @@ def _exchange_tails(
         while slot < count[gpu]:
             p = members[gpu, slot]
             slot += 1
-            if swaps >= 4 * gpus or moves.count[epoch] + 1 > moves.count_max or lines.size.max() > room:
+            if swaps >= 4 * gpus or moves.made[epoch] + 1 > moves.count_max or lines.size.max() > room:
                 return changed
             if chains.end_us[p] <= boundary_us or chains.start_us[p] >= boundary_us or chains.gpu[p] != gpu:
                 continue
@@ -316,7 +317,7 @@ def exchange(
                 changed += change
         _enter(members, count, chains.gpu[entered], entered)
     if split and last == len(order):
-        while cursor[1] + 1 < moves.count.shape[0] and chains.used[0] + 8 * gpus + 2 <= len(chains.gpu):
+        while cursor[1] + 1 < moves.made.shape[0] and chains.used[0] + 8 * gpus + 2 <= len(chains.gpu):
             changed += _exchange_tails(
                 lines, chains, moves, costs, members, count, touched, since, cursor[1], room, gain_min
             )

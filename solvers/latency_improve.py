@@ -6,6 +6,7 @@ Decides how pieces are fed to the compiled search and how its answer is read bac
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from solvers.offline_problem import OfflineProblem
 from solvers.sweep import Pieces
 
 FloatArray = npt.NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 LONG_AGO_US = -(2**62)
 CHUNK = 20_000  # pieces between two looks at the clock
@@ -159,8 +161,7 @@ class Improver:
         size = len(self._chains.gpu)
         if int(self._chains.used[0]) + 8 * self._problem.gpus + 2 > size:
             more = size // 2 + 8 * self._problem.gpus + 64
-            grown = [np.pad(part, (0, more)) for part in self._chains[:-1]]
-            self._chains = Chains(*grown, used=self._chains.used)
+            self._chains = _longer(self._chains, more)
 
 
 def _costs(problem: OfflineProblem, tables: Sequence[ContentTable], first: npt.NDArray[np.int64]) -> Costs:
@@ -191,29 +192,49 @@ def _chains(problem: OfflineProblem, pieces: Pieces) -> Chains:
     served = np.zeros(problem.periods, dtype=np.int64)
     np.add.at(served, pieces.period, pieces.end_us - pieces.start_us)
     whole = served == problem.end_us - problem.start_us
-    room = len(order) // 4 + 64
 
-    def padded(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        return np.pad(values[order], (0, room))
+    def sorted_(values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        return values[order]
+
+    found = Chains(
+        class_index=sorted_(problem.class_index[pieces.period].astype(np.int32)),
+        gpu=sorted_(pieces.gpu.astype(np.int32)),
+        start_us=sorted_(pieces.start_us),
+        end_us=sorted_(pieces.end_us),
+        before=sorted_(before),
+        after=sorted_(after),
+        fixed=sorted_(~whole[pieces.period]),
+        pinned=sorted_((problem.home[pieces.period] >= 0) & (pieces.start_us == 0)),
+        period=sorted_(pieces.period.astype(np.int32)),
+        used=np.array([len(order)], dtype=np.int64),
+    )
+    return _longer(found, len(order) // 4 + 64)
+
+
+def _longer(chains: Chains, more: int) -> Chains:
+    """Room for that many more pieces."""
+
+    def padded(values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        return np.concatenate([values, np.zeros(more, values.dtype)])
 
     return Chains(
-        class_index=padded(problem.class_index[pieces.period].astype(np.int32)),
-        gpu=padded(pieces.gpu.astype(np.int32)),
-        start_us=padded(pieces.start_us),
-        end_us=padded(pieces.end_us),
-        before=padded(before),
-        after=padded(after),
-        fixed=padded(~whole[pieces.period]),
-        pinned=padded((problem.home[pieces.period] >= 0) & (pieces.start_us == 0)),
-        period=padded(pieces.period.astype(np.int32)),
-        used=np.array([len(order)], dtype=np.int64),
+        class_index=padded(chains.class_index),
+        gpu=padded(chains.gpu),
+        start_us=padded(chains.start_us),
+        end_us=padded(chains.end_us),
+        before=padded(chains.before),
+        after=padded(chains.after),
+        fixed=padded(chains.fixed),
+        pinned=padded(chains.pinned),
+        period=padded(chains.period),
+        used=chains.used,
     )
 
 
 def _moves(problem: OfflineProblem) -> Moves:
     budget, epochs = problem.budget, problem.epochs + 1
     return Moves(
-        count=np.zeros(epochs, np.int64),
+        made=np.zeros(epochs, np.int64),
         gib=np.zeros(epochs),
         out=np.zeros((problem.gpus, epochs), np.int32),
         into=np.zeros((problem.gpus, epochs), np.int32),

@@ -48,7 +48,7 @@ class Chains(NamedTuple):
 class Moves(NamedTuple):
     """Migrations at each epoch boundary, and their limits."""
 
-    count: LongArray  # [epochs + 1]
+    made: LongArray  # [epochs + 1]
     gib: RealArray  # [epochs + 1]
     out: IntArray  # [gpus, epochs + 1]
     into: IntArray  # [gpus, epochs + 1]
@@ -142,7 +142,7 @@ def charge(chains: Chains, moves: Moves, costs: Costs, piece: int, sign: int) ->
         return
     epoch = chains.start_us[following] // moves.epoch_us
     gib = costs.state_gib[chains.class_index[piece]]
-    moves.count[epoch] += sign
+    moves.made[epoch] += sign
     moves.gib[epoch] += sign * gib
     moves.out[chains.gpu[piece], epoch] += sign
     moves.into[chains.gpu[following], epoch] += sign
@@ -202,7 +202,8 @@ def may_leave_at(lines: Lines, moves: Moves, costs: Costs, gpu: int, epoch: int,
     if moves.out[gpu, epoch] + 1 > moves.out_max:
         return False
     held = costs.memory_gib[lines.content[gpu, locate(lines, gpu, epoch * moves.epoch_us)]]
-    return moves.leaving_gib[gpu, epoch] + held + more_gib <= costs.gpu_memory_gib[gpu] + EPSILON_GIB
+    fits: bool = moves.leaving_gib[gpu, epoch] + held + more_gib <= costs.gpu_memory_gib[gpu] + EPSILON_GIB
+    return fits
 
 
 @inner
@@ -221,7 +222,7 @@ def may_join(
         if before >= 0 and chains.gpu[before] != other and moves.into[other, epoch] + 1 > moves.in_max:
             return False
     else:
-        if moves.count[epoch] + 1 > moves.count_max or moves.into[other, epoch] + 1 > moves.in_max:
+        if moves.made[epoch] + 1 > moves.count_max or moves.into[other, epoch] + 1 > moves.in_max:
             return False
         if moves.gib[epoch] + costs.state_gib[k] > moves.gib_max + EPSILON_GIB:
             return False
@@ -309,7 +310,7 @@ def _absorb(chains: Chains, piece: int) -> None:
 
 @inner
 def relink(chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j: int) -> int:
-    """Note that the piece is on `other` from its start (0) or its j-th boundary on; returns the piece that now is there."""
+    """Note that the piece is on `other` from its start (0) or its j-th boundary on; returns the piece now there."""
     charge(chains, moves, costs, piece, -1)
     moved = piece
     if j == 0:
