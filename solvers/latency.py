@@ -16,6 +16,7 @@ from solvers.contents import TOLERANCE, ContentTable, enumerate_contents
 from solvers.demand import Demand, demand_of
 from solvers.latency_bounds import (
     WorstBound,
+    fullest,
     lattice_of,
     mandatory,
     mean_bound,
@@ -27,6 +28,7 @@ from solvers.latency_improve import Improver
 from solvers.offline_objective import evaluate, spans_for
 from solvers.offline_problem import OfflineObjective, OfflineProblem, OfflineSolution
 from solvers.sweep import Pieces, Sweep, Worth, worth_of
+from solvers.weights import Weigher
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -124,8 +126,7 @@ class _Search:
     def run(self) -> LatencyResult:
         self._progress(LatencyStage(stage="bound"))
         self._bound = worst_bound(self._problem, self._tables, self._demand, stop=self._over(0.2))
-        values = self._bound.proof if self._bound.proof is not None else (1.0,) * self._problem.classes
-        self._values = np.array(values)
+        self._fullest = fullest(self._demand.counts)
         self._first_schedules()
         if not self._short():
             self._lower_the_worst()
@@ -201,10 +202,9 @@ class _Search:
     ) -> bool:
         """Sweep with contents up to a latency; True if everybody is served."""
         tables = self._within(latency_ms)
-        limits = [float((table.counts @ self._values).max(initial=0.0)) for table in tables]
-        if max(limits) <= 0:
+        packing = self._packing(tables)
+        if packing is None:
             return False
-        packing = worth_of(tables, self._values.tolist(), limits)
         waste = [
             own + spread / max(latency_ms, 1.0) * table.counts.sum(axis=1) * table.latency_ms
             for own, table in zip(packing.waste, tables, strict=True)
@@ -219,6 +219,18 @@ class _Search:
         )
         self._offer(pieces, "sweep")
         return cost.unserved == 0
+
+    def _packing(self, tables: Sequence[ContentTable]) -> Worth | None:
+        """What fills GPUs best where demand is fullest; None if nothing is ever active."""
+        weigher = Weigher(tables, [1.0] * len(tables), [self._problem.periods] * len(tables))
+        weigher.add(np.ones(self._problem.classes))
+        for _ in range(2):  # the second time where it is fullest by the first one's weights
+            if len(self._fullest):
+                weights = np.array(weigher.found[-1].weights)
+                weigher.strongest(self._fullest[np.argmax(self._fullest @ weights)])
+        if not weigher.found:
+            return None
+        return worth_of(tables, weigher.found[-1].weights, weigher.found[-1].limit)
 
     def _lower_the_worst(self) -> None:
         """Try latencies from the bound upward, harder, while they are below the one at hand."""
