@@ -1,6 +1,7 @@
 """The least latency of a fixed fleet: lexicographically least unserved time, worst and mean latency, and migrations.
 
-Decides which worst latencies are tried, from which schedules, and when to stop; must never know names, files or terminals.
+Decides which worst latencies are tried, from which schedules, and when to stop; must never know names, files or
+terminals.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from solvers.contents import TOLERANCE, ContentTable, enumerate_contents
 from solvers.demand import Demand, demand_of
 from solvers.latency_bounds import (
     WorstBound,
+    fullest,
     lattice_of,
     mandatory,
     mean_bound,
@@ -26,6 +28,7 @@ from solvers.latency_improve import Improver
 from solvers.offline_objective import evaluate, spans_for
 from solvers.offline_problem import OfflineObjective, OfflineProblem, OfflineSolution
 from solvers.sweep import Pieces, Sweep, Worth, worth_of
+from solvers.weights import Weigher
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,7 +36,7 @@ PACK = (1.0, 0.0, 0.0, 0.2, 0.0, 0.03, 0.2, 0.0)  # the sweep's weights: waste, 
 PACK_AND_MOVE = (*PACK[:-1], 0.01)
 SPREAD = 0.07  # weight of sessions times latency, in units of the worst latency, beside waste
 ROUNDS = 4  # seeds with which each latency is tried again
-VARIANTS = 6
+VARIANTS = 24
 PENALTY = 1000.0  # per ms beyond the latency that is sought
 GAIN_MIN = 1e4  # ms times us: what a change must gain
 SETTLED = 5e-5  # relative gain of a pass that ends the search
@@ -94,8 +97,8 @@ def minimize_latency(
 ) -> LatencyResult:
     """Serve a trace on GPUs that are on throughout, at the least latency; there always is an answer.
 
-    `tables` hold physical contents of each type. Stops at `deadline_s` of `clock`, when `stop` says so, or when passes over
-    the schedule gain nothing more.
+    `tables` hold physical contents of each type. Stops `deadline_s` after the start by `clock`, when `stop` says so, or
+    when passes over the schedule gain nothing more.
     """
     return _Search(problem, tables, deadline_s, clock, stop, seed, progress).run()
 
@@ -123,8 +126,7 @@ class _Search:
     def run(self) -> LatencyResult:
         self._progress(LatencyStage(stage="bound"))
         self._bound = worst_bound(self._problem, self._tables, self._demand, stop=self._over(0.2))
-        values = self._bound.proof if self._bound.proof is not None else (1.0,) * self._problem.classes
-        self._values = np.array(values)
+        self._fullest = fullest(self._demand.counts)
         self._first_schedules()
         if not self._short():
             self._lower_the_worst()
@@ -190,10 +192,7 @@ class _Search:
             )
             if done or index == last:
                 break
-            if self._over(0.5 * SHARE_WORST)():
-                step = last
-            else:
-                step = 2 * step + 1
+            step = last if self._over(0.5 * SHARE_WORST)() else 2 * step + 1
         if self._short():
             self._sweep(self._lattice[last], PACK, spread=SPREAD)
             self._sweep(self._lattice[last], PACK, spread=0.0, variants=VARIANTS)
@@ -203,20 +202,35 @@ class _Search:
     ) -> bool:
         """Sweep with contents up to a latency; True if everybody is served."""
         tables = self._within(latency_ms)
-        limits = [float((table.counts @ self._values).max(initial=0.0)) for table in tables]
-        if max(limits) <= 0:
+        packing = self._packing(tables)
+        if packing is None:
             return False
-        packing = worth_of(tables, self._values.tolist(), limits)
         waste = [
             own + spread / max(latency_ms, 1.0) * table.counts.sum(axis=1) * table.latency_ms
             for own, table in zip(packing.waste, tables, strict=True)
         ]
         worth = Worth(waste=tuple(waste), room=packing.room, class_value=packing.class_value)
         pieces, cost, _ = Sweep(self._problem, tables, worth, self._planned).run(
-            weights, variants=variants, seed=self._seed + seed, stop=self._over(SHARE_WORST)
+            weights,
+            variants=variants,
+            seed=self._seed + seed,
+            stop=self._over(SHARE_WORST),
+            until_served=True,
         )
         self._offer(pieces, "sweep")
         return cost.unserved == 0
+
+    def _packing(self, tables: Sequence[ContentTable]) -> Worth | None:
+        """What fills GPUs best where demand is fullest; None if nothing is ever active."""
+        weigher = Weigher(tables, [1.0] * len(tables), [self._problem.periods] * len(tables))
+        weigher.add(np.ones(self._problem.classes))
+        for _ in range(2):  # the second time where it is fullest by the first one's weights
+            if len(self._fullest):
+                weights = np.array(weigher.found[-1].weights)
+                weigher.strongest(self._fullest[np.argmax(self._fullest @ weights)])
+        if not weigher.found:
+            return None
+        return worth_of(tables, weigher.found[-1].weights, weigher.found[-1].limit)
 
     def _lower_the_worst(self) -> None:
         """Try latencies from the bound upward, harder, while they are below the one at hand."""
@@ -224,8 +238,6 @@ class _Search:
         index = int(np.searchsorted(self._lattice, self._bound.latency_ms - TOLERANCE))
         while self._lattice[index] < self._objective.latency_ms_max - TOLERANCE and not over():
             latency_ms = float(self._lattice[index])
-            if self._repaired(latency_ms):
-                return
             for round_ in range(ROUNDS):
                 if over() or self._sweep(
                     latency_ms,
@@ -235,6 +247,8 @@ class _Search:
                     seed=round_,
                 ):
                     return
+            if self._repaired(latency_ms):
+                return
             index += 1
 
     def _repaired(self, latency_ms: float) -> bool:

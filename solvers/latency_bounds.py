@@ -124,7 +124,7 @@ def worst_bound(
         latency_ms=float(lattice[index]) if len(front) else 0.0,
         weights=tuple(tuple(weights.tolist()) for weights in tried),
         proof=None if proof is None else tuple(proof.tolist()),
-        method="the least latency whose contents hold the fullest instants, weighted by the duals of the least shortfall",
+        method="the least latency whose contents hold the fullest instants (weights: duals of the least shortfall)",
     )
 
 

@@ -20,11 +20,12 @@ from solvers.latency_kernel import (
     may_join,
     relink,
     shift,
+    touch,
 )
-from solvers.numba_kernel import kernel
+from solvers.numba_kernel import inner, kernel
 
 
-@kernel
+@inner
 def _replaced(
     lines: Lines,
     costs: Costs,
@@ -68,7 +69,7 @@ def _replaced(
     return change
 
 
-@kernel
+@inner
 def _leaves_room(lines: Lines, moves: Moves, costs: Costs, gpu: int, k: int, since_us: int, until_us: int) -> bool:
     """Whether one more session on top fits beside all states that leave the GPU at boundaries in [since, until)."""
     first = -(-since_us // moves.epoch_us)
@@ -81,14 +82,15 @@ def _leaves_room(lines: Lines, moves: Moves, costs: Costs, gpu: int, k: int, sin
     return True
 
 
-@kernel
+@inner
 def _since(chains: Chains, moves: Moves, piece: int, j: int) -> int:
+    start_us: int = chains.start_us[piece]
     if j == 0:
-        return chains.start_us[piece]
-    return (chains.start_us[piece] // moves.epoch_us + j) * moves.epoch_us
+        return start_us
+    return (start_us // moves.epoch_us + j) * moves.epoch_us
 
 
-@kernel
+@inner
 def _may_swap(lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, p_j: int, q: int, q_j: int) -> bool:
     """Whether budgets and memory admit the swap; a little stricter than they are."""
     p_gpu, q_gpu = chains.gpu[p], chains.gpu[q]
@@ -100,7 +102,7 @@ def _may_swap(lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, 
     p_us, q_us = _since(chains, moves, p, p_j), _since(chains, moves, q, q_j)
     if p_j > 0 and q_j > 0 and p_us == q_us:
         epoch = p_us // moves.epoch_us
-        if moves.count[epoch] + 2 > moves.count_max:
+        if moves.made[epoch] + 2 > moves.count_max:
             return False
         if moves.gib[epoch] + costs.state_gib[p_k] + costs.state_gib[q_k] > moves.gib_max + EPSILON_GIB:
             return False
@@ -109,7 +111,7 @@ def _may_swap(lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, 
     return _leaves_room(lines, moves, costs, p_gpu, q_k, q_us, chains.end_us[q])
 
 
-@kernel
+@inner
 def _swap_change(
     lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, p_j: int, q: int, q_j: int, enough: float
 ) -> float:
@@ -124,9 +126,18 @@ def _swap_change(
     return change if change < enough else FAR
 
 
-@kernel
+@inner
 def _swap(
-    lines: Lines, chains: Chains, moves: Moves, costs: Costs, p: int, p_j: int, q: int, q_j: int
+    lines: Lines,
+    chains: Chains,
+    moves: Moves,
+    costs: Costs,
+    touched: IntArray,
+    now: int,
+    p: int,
+    p_j: int,
+    q: int,
+    q_j: int,
 ) -> tuple[int, int]:
     """Carry the swap out; returns the pieces that are now on each other's GPU."""
     p_gpu, q_gpu = chains.gpu[p], chains.gpu[q]
@@ -137,10 +148,12 @@ def _swap(
     shift(lines, costs.remove, q_gpu, q_k, q_us, q_end_us)
     shift(lines, costs.add, q_gpu, p_k, p_us, p_end_us)
     shift(lines, costs.add, p_gpu, q_k, q_us, q_end_us)
+    for gpu in (p_gpu, q_gpu):
+        touch(touched, moves, gpu, min(p_us, q_us), max(p_end_us, q_end_us), now)
     return relink(chains, moves, costs, p, q_gpu, p_j), relink(chains, moves, costs, q, p_gpu, q_j)
 
 
-@kernel
+@inner
 def _best_partner(
     lines: Lines,
     chains: Chains,
@@ -151,6 +164,8 @@ def _best_partner(
     piece: int,
     piece_j: int,
     at_us: int,
+    touched: IntArray,
+    since: int,
     gain_min: float,
     split: bool,
 ) -> tuple[float, int, int]:
@@ -161,9 +176,11 @@ def _best_partner(
     gpu = chains.gpu[piece]
     k = chains.class_index[piece]
     content = lines.content[gpu, locate(lines, gpu, at_us)]
-    boundary = at_us // moves.epoch_us
+    boundary = at_us // moves.epoch_us  # the last one
     for other in range(lines.size.shape[0]):
         if other == gpu or count[other] == 0:
+            continue
+        if touched[other, boundary] < since and touched[gpu, boundary] < since:
             continue
         other_content = lines.content[other, locate(lines, other, at_us)]
         slot = 0
@@ -175,6 +192,8 @@ def _best_partner(
                 continue
             slot += 1
             q_k = chains.class_index[q]
+            if q_k == k and piece_j > 0:
+                continue
             if q_k != k:
                 here = costs.add[costs.remove[content, k], q_k]
                 there = costs.add[costs.remove[other_content, q_k], k]
@@ -198,14 +217,14 @@ def _best_partner(
     return best, partner, partner_j
 
 
-@kernel
+@inner
 def _enter(members: IntArray, count: LongArray, gpu: int, piece: int) -> None:
     if count[gpu] < members.shape[1]:
         members[gpu, count[gpu]] = piece
         count[gpu] += 1
 
 
-@kernel
+@inner
 def _exchange_tails(
     lines: Lines,
     chains: Chains,
@@ -213,6 +232,8 @@ def _exchange_tails(
     costs: Costs,
     members: IntArray,
     count: LongArray,
+    touched: IntArray,
+    since: int,
     epoch: int,
     room: int,
     gain_min: float,
@@ -227,16 +248,16 @@ def _exchange_tails(
         while slot < count[gpu]:
             p = members[gpu, slot]
             slot += 1
-            if swaps >= 4 * gpus or moves.count[epoch] + 1 > moves.count_max or lines.size.max() > room:
+            if swaps >= 4 * gpus or moves.made[epoch] + 1 > moves.count_max or lines.size.max() > room:
                 return changed
             if chains.end_us[p] <= boundary_us or chains.start_us[p] >= boundary_us or chains.gpu[p] != gpu:
                 continue
             p_j = epoch - chains.start_us[p] // moves.epoch_us
             change, q, q_j = _best_partner(
-                lines, chains, moves, costs, members, count, p, p_j, boundary_us, gain_min, True
+                lines, chains, moves, costs, members, count, p, p_j, boundary_us, touched, since, gain_min, True
             )
             if q >= 0:
-                p_new, q_new = _swap(lines, chains, moves, costs, p, p_j, q, q_j)
+                p_new, q_new = _swap(lines, chains, moves, costs, touched, since + 1, p, p_j, q, q_j)
                 _enter(members, count, chains.gpu[p_new], p_new)
                 _enter(members, count, chains.gpu[q_new], q_new)
                 changed += change
@@ -254,6 +275,8 @@ def exchange(
     cursor: LongArray,
     members: IntArray,
     count: LongArray,
+    touched: IntArray,
+    since: int,
     last: int,
     gain_min: float,
     split: bool,
@@ -261,7 +284,8 @@ def exchange(
     """Sweep over time up to position `last` of `order` (pieces by start) and swap pairs that are active together.
 
     Returns the position where more room is needed, or `DONE`, and the change of the potential. `cursor` holds the
-    position and the next boundary; `members` and `count` who is on each GPU.
+    position and the next boundary; `members` and `count` who is on each GPU. Pairs whose GPUs were both last `touched`
+    before pass `since`, then, are left alone.
     """
     gpus = lines.size.shape[0]
     room = lines.at_us.shape[1] - 6
@@ -276,18 +300,26 @@ def exchange(
             continue
         if cursor[1] * moves.epoch_us < at_us:
             if split:
-                changed += _exchange_tails(lines, chains, moves, costs, members, count, cursor[1], room, gain_min)
+                changed += _exchange_tails(
+                    lines, chains, moves, costs, members, count, touched, since, cursor[1], room, gain_min
+                )
             cursor[1] += 1
             continue
         cursor[0] += 1
         entered = piece
         if not chains.pinned[piece]:
             change, q, q_j = _best_partner(
-                lines, chains, moves, costs, members, count, piece, 0, at_us, gain_min, split
+                lines, chains, moves, costs, members, count, piece, 0, at_us, touched, since, gain_min, split
             )
             if q >= 0:
-                entered, q_new = _swap(lines, chains, moves, costs, piece, 0, q, q_j)
+                entered, q_new = _swap(lines, chains, moves, costs, touched, since + 1, piece, 0, q, q_j)
                 _enter(members, count, chains.gpu[q_new], q_new)
                 changed += change
         _enter(members, count, chains.gpu[entered], entered)
+    if split and last == len(order):
+        while cursor[1] + 1 < moves.made.shape[0] and chains.used[0] + 8 * gpus + 2 <= len(chains.gpu):
+            changed += _exchange_tails(
+                lines, chains, moves, costs, members, count, touched, since, cursor[1], room, gain_min
+            )
+            cursor[1] += 1
     return DONE, changed

@@ -6,6 +6,7 @@ Decides how pieces are fed to the compiled search and how its answer is read bac
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from solvers.offline_problem import OfflineProblem
 from solvers.sweep import Pieces
 
 FloatArray = npt.NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 LONG_AGO_US = -(2**62)
 CHUNK = 20_000  # pieces between two looks at the clock
@@ -33,6 +35,11 @@ class Improver:
         self._slots = max(int(table.counts.sum(axis=1).max(initial=0)) for table in tables)
         self._chains = _chains(problem, pieces)
         self._moves = _moves(problem)
+        self._touched = np.zeros(
+            (problem.gpus, problem.epochs + 1), np.int32
+        )  # the pass in which contents changed last
+        self._pass = 0
+        self._last: tuple[Sequence[FloatArray], bool] | None = None
         per_gpu = np.bincount(pieces.gpu, minlength=problem.gpus)
         self._lines = self._empty_lines(2 * int(per_gpu.max(initial=0)) + 64)
         latency_kernel.build(self._lines, self._chains, self._moves, self._costs)
@@ -59,7 +66,16 @@ class Improver:
         while piece < last and not stop():
             end = min(last, piece + CHUNK)
             reached, change = latency_kernel.improve(
-                self._lines, self._chains, self._moves, costs, piece, end, gain_min, split
+                self._lines,
+                self._chains,
+                self._moves,
+                costs,
+                self._touched,
+                self._pass,
+                piece,
+                end,
+                gain_min,
+                split,
             )
             changed += change
             piece = end if reached == DONE else reached
@@ -67,8 +83,14 @@ class Improver:
         return changed
 
     def swap(self, potential: Sequence[FloatArray], *, split: bool, gain_min: float, stop: Callable[[], bool]) -> float:
-        """Try to exchange every session with every other that is active when it starts; as `run`."""
+        """Try to exchange every session with every other that is active when it starts; as `run`.
+
+        A second pass with the same potential leaves alone what has not changed since.
+        """
         costs = self._with(potential)
+        if self._last is None or self._last[0] is not potential or self._last[1] != split:
+            self._touched[:] = self._pass
+        self._last = (potential, split)
         used = int(self._chains.used[0])
         order = np.argsort(self._chains.start_us[:used], kind="stable")
         cursor = np.zeros(2, np.int64)
@@ -78,10 +100,23 @@ class Improver:
         while cursor[0] < used and not stop():
             last = min(used, int(cursor[0]) + CHUNK // 10)
             _, change = latency_exchange.exchange(
-                self._lines, self._chains, self._moves, costs, order, cursor, members, count, last, gain_min, split
+                self._lines,
+                self._chains,
+                self._moves,
+                costs,
+                order,
+                cursor,
+                members,
+                count,
+                self._touched,
+                self._pass,
+                last,
+                gain_min,
+                split,
             )
             changed += change
             self._reserve()
+        self._pass += 1
         return changed
 
     def pieces(self) -> Pieces:
@@ -126,8 +161,7 @@ class Improver:
         size = len(self._chains.gpu)
         if int(self._chains.used[0]) + 8 * self._problem.gpus + 2 > size:
             more = size // 2 + 8 * self._problem.gpus + 64
-            grown = [np.pad(part, (0, more)) for part in self._chains[:-1]]
-            self._chains = Chains(*grown, used=self._chains.used)
+            self._chains = _longer(self._chains, more)
 
 
 def _costs(problem: OfflineProblem, tables: Sequence[ContentTable], first: npt.NDArray[np.int64]) -> Costs:
@@ -158,29 +192,49 @@ def _chains(problem: OfflineProblem, pieces: Pieces) -> Chains:
     served = np.zeros(problem.periods, dtype=np.int64)
     np.add.at(served, pieces.period, pieces.end_us - pieces.start_us)
     whole = served == problem.end_us - problem.start_us
-    room = len(order) // 4 + 64
 
-    def padded(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        return np.pad(values[order], (0, room))
+    def sorted_(values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        return values[order]
+
+    found = Chains(
+        class_index=sorted_(problem.class_index[pieces.period].astype(np.int32)),
+        gpu=sorted_(pieces.gpu.astype(np.int32)),
+        start_us=sorted_(pieces.start_us),
+        end_us=sorted_(pieces.end_us),
+        before=sorted_(before),
+        after=sorted_(after),
+        fixed=sorted_(~whole[pieces.period]),
+        pinned=sorted_((problem.home[pieces.period] >= 0) & (pieces.start_us == 0)),
+        period=sorted_(pieces.period.astype(np.int32)),
+        used=np.array([len(order)], dtype=np.int64),
+    )
+    return _longer(found, len(order) // 4 + 64)
+
+
+def _longer(chains: Chains, more: int) -> Chains:
+    """Room for that many more pieces."""
+
+    def padded(values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        return np.concatenate([values, np.zeros(more, values.dtype)])
 
     return Chains(
-        class_index=padded(problem.class_index[pieces.period].astype(np.int32)),
-        gpu=padded(pieces.gpu.astype(np.int32)),
-        start_us=padded(pieces.start_us),
-        end_us=padded(pieces.end_us),
-        before=padded(before),
-        after=padded(after),
-        fixed=padded(~whole[pieces.period]),
-        pinned=padded((problem.home[pieces.period] >= 0) & (pieces.start_us == 0)),
-        period=padded(pieces.period.astype(np.int32)),
-        used=np.array([len(order)], dtype=np.int64),
+        class_index=padded(chains.class_index),
+        gpu=padded(chains.gpu),
+        start_us=padded(chains.start_us),
+        end_us=padded(chains.end_us),
+        before=padded(chains.before),
+        after=padded(chains.after),
+        fixed=padded(chains.fixed),
+        pinned=padded(chains.pinned),
+        period=padded(chains.period),
+        used=chains.used,
     )
 
 
 def _moves(problem: OfflineProblem) -> Moves:
     budget, epochs = problem.budget, problem.epochs + 1
     return Moves(
-        count=np.zeros(epochs, np.int64),
+        made=np.zeros(epochs, np.int64),
         gib=np.zeros(epochs),
         out=np.zeros((problem.gpus, epochs), np.int32),
         into=np.zeros((problem.gpus, epochs), np.int32),

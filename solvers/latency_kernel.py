@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from solvers.numba_kernel import kernel
+from solvers.numba_kernel import inner, kernel
 
 IntArray = npt.NDArray[np.int32]
 LongArray = npt.NDArray[np.int64]
@@ -48,7 +48,7 @@ class Chains(NamedTuple):
 class Moves(NamedTuple):
     """Migrations at each epoch boundary, and their limits."""
 
-    count: LongArray  # [epochs + 1]
+    made: LongArray  # [epochs + 1]
     gib: RealArray  # [epochs + 1]
     out: IntArray  # [gpus, epochs + 1]
     into: IntArray  # [gpus, epochs + 1]
@@ -72,7 +72,7 @@ class Costs(NamedTuple):
     gpu_memory_gib: RealArray  # [gpus]
 
 
-@kernel
+@inner
 def locate(lines: Lines, gpu: int, at_us: int) -> int:
     """The last break at or before an instant."""
     low = 0
@@ -86,7 +86,7 @@ def locate(lines: Lines, gpu: int, at_us: int) -> int:
     return low
 
 
-@kernel
+@inner
 def _break_at(lines: Lines, gpu: int, at_us: int) -> int:
     """The break at exactly this instant, inserted if need be."""
     i = locate(lines, gpu, at_us)
@@ -102,7 +102,7 @@ def _break_at(lines: Lines, gpu: int, at_us: int) -> int:
     return i + 1
 
 
-@kernel
+@inner
 def _join_at(lines: Lines, gpu: int, at_us: int) -> None:
     """Drop a break that changes nothing."""
     i = locate(lines, gpu, at_us)
@@ -115,7 +115,7 @@ def _join_at(lines: Lines, gpu: int, at_us: int) -> None:
     lines.size[gpu] = n - 1
 
 
-@kernel
+@inner
 def shift(lines: Lines, table: IntArray, gpu: int, k: int, start_us: int, end_us: int) -> None:
     """One session more or fewer (`table` is `add` or `remove`) during [start, end)."""
     i = _break_at(lines, gpu, start_us)
@@ -127,7 +127,14 @@ def shift(lines: Lines, table: IntArray, gpu: int, k: int, start_us: int, end_us
     _join_at(lines, gpu, start_us)
 
 
-@kernel
+@inner
+def touch(touched: IntArray, moves: Moves, gpu: int, start_us: int, end_us: int, now: int) -> None:
+    """Note in which pass the contents of a GPU changed, per epoch."""
+    for epoch in range(start_us // moves.epoch_us, (end_us - 1) // moves.epoch_us + 1):
+        touched[gpu, epoch] = now
+
+
+@inner
 def charge(chains: Chains, moves: Moves, costs: Costs, piece: int, sign: int) -> None:
     """Count, or discount, the migration from `piece` to the next of its period."""
     following = chains.after[piece]
@@ -135,7 +142,7 @@ def charge(chains: Chains, moves: Moves, costs: Costs, piece: int, sign: int) ->
         return
     epoch = chains.start_us[following] // moves.epoch_us
     gib = costs.state_gib[chains.class_index[piece]]
-    moves.count[epoch] += sign
+    moves.made[epoch] += sign
     moves.gib[epoch] += sign * gib
     moves.out[chains.gpu[piece], epoch] += sign
     moves.into[chains.gpu[following], epoch] += sign
@@ -163,7 +170,7 @@ def total(lines: Lines, costs: Costs) -> float:
     return result
 
 
-@kernel
+@inner
 def _gains(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int, gains: RealArray) -> None:
     """gains[j]: change of the potential where the piece leaves its GPU at its start (0) or the j-th boundary after."""
     gpu = chains.gpu[piece]
@@ -189,16 +196,17 @@ def _gains(lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int,
     gains[0] = changed
 
 
-@kernel
+@inner
 def may_leave_at(lines: Lines, moves: Moves, costs: Costs, gpu: int, epoch: int, more_gib: float) -> bool:
     """Whether the GPU may be the source of one more migration, `more_gib` beyond what it holds at the boundary now."""
     if moves.out[gpu, epoch] + 1 > moves.out_max:
         return False
     held = costs.memory_gib[lines.content[gpu, locate(lines, gpu, epoch * moves.epoch_us)]]
-    return moves.leaving_gib[gpu, epoch] + held + more_gib <= costs.gpu_memory_gib[gpu] + EPSILON_GIB
+    fits: bool = moves.leaving_gib[gpu, epoch] + held + more_gib <= costs.gpu_memory_gib[gpu] + EPSILON_GIB
+    return fits
 
 
-@kernel
+@inner
 def may_join(
     lines: Lines, chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j: int, more_gib: float
 ) -> bool:
@@ -214,7 +222,7 @@ def may_join(
         if before >= 0 and chains.gpu[before] != other and moves.into[other, epoch] + 1 > moves.in_max:
             return False
     else:
-        if moves.count[epoch] + 1 > moves.count_max or moves.into[other, epoch] + 1 > moves.in_max:
+        if moves.made[epoch] + 1 > moves.count_max or moves.into[other, epoch] + 1 > moves.in_max:
             return False
         if moves.gib[epoch] + costs.state_gib[k] > moves.gib_max + EPSILON_GIB:
             return False
@@ -225,7 +233,7 @@ def may_join(
     return True
 
 
-@kernel
+@inner
 def _best_tail(
     lines: Lines,
     chains: Chains,
@@ -289,7 +297,7 @@ def _best_tail(
     return best, chosen, chosen_j
 
 
-@kernel
+@inner
 def _absorb(chains: Chains, piece: int) -> None:
     """Let a piece take over the next of its period, which is on the same GPU."""
     gone = chains.after[piece]
@@ -300,9 +308,9 @@ def _absorb(chains: Chains, piece: int) -> None:
     chains.start_us[gone] = chains.end_us[gone]
 
 
-@kernel
+@inner
 def relink(chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j: int) -> int:
-    """Note that the piece is on `other` from its start (0) or its j-th boundary on; returns the piece that now is there."""
+    """Note that the piece is on `other` from its start (0) or its j-th boundary on; returns the piece now there."""
     charge(chains, moves, costs, piece, -1)
     moved = piece
     if j == 0:
@@ -343,10 +351,22 @@ def relink(chains: Chains, moves: Moves, costs: Costs, piece: int, other: int, j
 
 @kernel
 def improve(
-    lines: Lines, chains: Chains, moves: Moves, costs: Costs, first: int, last: int, gain_min: float, split: bool
+    lines: Lines,
+    chains: Chains,
+    moves: Moves,
+    costs: Costs,
+    touched: IntArray,
+    now: int,
+    first: int,
+    last: int,
+    gain_min: float,
+    split: bool,
 ) -> tuple[int, float]:
-    """Try every piece of [first, last) once; returns where it must be called again with more room, or `DONE`, and the
-    change of the potential. Without `split` no piece is cut in two."""
+    """Try every piece of [first, last) once.
+
+    Returns where it must be called again with more room, or `DONE`, and the change of the potential. Without `split` no
+    piece is cut in two. What changes is `touched` in pass `now`.
+    """
     gpus = lines.size.shape[0]
     changed = 0.0
     for piece in range(first, last):
@@ -368,6 +388,8 @@ def improve(
         at_us = start_us if j == 0 else (start_us // moves.epoch_us + j) * moves.epoch_us
         shift(lines, costs.remove, chains.gpu[piece], chains.class_index[piece], at_us, end_us)
         shift(lines, costs.add, other, chains.class_index[piece], at_us, end_us)
+        touch(touched, moves, chains.gpu[piece], at_us, end_us, now)
+        touch(touched, moves, other, at_us, end_us, now)
         relink(chains, moves, costs, piece, other, j)
         changed += change
     return DONE, changed

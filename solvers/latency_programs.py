@@ -6,6 +6,7 @@ Decides what a fleet can hold, and at which latency, at one demand; must never k
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,7 @@ class _Program:
         lp.a_matrix_.value_ = matrix[rows, cols]
         if integer:
             lp.integrality_ = [highspy.HighsVarType.kInteger] * lp.num_col_
-        self._highs = highspy.Highs()
+        self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
         self._highs.setOptionValue("output_flag", False)
         self._highs.setOptionValue("threads", 1)
         self._highs.passModel(lp)

@@ -125,9 +125,11 @@ class Sweep:
         variants: int = 1,
         seed: int = 0,
         stop: Callable[[], bool] = lambda: False,
+        until_served: bool = False,
     ) -> tuple[Pieces, SweepCost, npt.NDArray[np.bool_]]:
         """Sweep all epochs. With several variants of the weights, each block of epochs keeps the best of them.
 
+        With `until_served` a block is swept with variants only if the weights as given leave somebody unserved.
         Returns the pieces, what they cost beyond the plan, and which GPUs were on [gpus, epochs]. When `stop` says so,
         the rest is swept with one variant.
         """
@@ -142,11 +144,22 @@ class Sweep:
                 if variants == 1 or stop():
                     self._sweep(lanes[0], base, first, epochs)
                     break
+                if until_served and self._serves(lanes[0], base, first, last):
+                    continue
                 candidates = [base, *(_vary(base, random) for _ in range(variants - 1))]
                 self._best_of(lanes, candidates, first, last, pool)
         pieces = lanes[0].pieces()
         on = self._fleet.planned | lanes[0].trail.opened
         return pieces, self._cost(lanes[0], 0, epochs), on
+
+    def _serves(self, lane: _Lane, weights: npt.NDArray[np.float64], first: int, last: int) -> bool:
+        """Sweep [first, last); if somebody is unserved, go back to where it started."""
+        start = lane.save()
+        self._sweep(lane, weights, first, last)
+        if self._cost(lane, first, last).unserved == 0:
+            return True
+        lane.restore(start)
+        return False
 
     def _best_of(
         self,
