@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
-EPOCHAL = Path(sys.executable).parent / "epochal"
+from tests.e2e.command import epochal
 
 
 def test_the_demo_plans_checks_and_reports(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [EPOCHAL, "demo", "--format", "json"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = epochal("demo", "--format", "json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "planning day-60" in done.stderr
     outcomes = json.loads(done.stdout)
@@ -29,7 +25,7 @@ def test_the_demo_leaves_a_foreign_folder_alone(tmp_path: Path) -> None:
     foreign = tmp_path / "here" / "day-60.plan"
     foreign.mkdir(parents=True)
     (foreign / "mine.txt").write_text("mine")
-    done = subprocess.run([EPOCHAL, "demo", "-o", "here"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = epochal("demo", "-o", "here", cwd=tmp_path)
     assert done.returncode == 2
     assert "must be empty or hold a plan, and holds mine.txt" in done.stderr
     assert [path.name for path in foreign.iterdir()] == ["mine.txt"]
