@@ -21,6 +21,7 @@ INTERRUPTED = 130
 
 _HINTS = {
     errno.ENOSPC: "free some space, or write to another disk with -o",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f), or write to another disk with -o",
     errno.EACCES: "write to a place that you may write to, with -o",
     errno.EROFS: "write to a place that you may write to, with -o",
     errno.ENOENT: "make the folder first",

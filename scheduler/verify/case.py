@@ -85,7 +85,8 @@ def case_of(trace: Trace | None, fleet: Fleet, plan: OfflinePlan) -> Case:
     findings: list[str] = []
     gpus = _gpus(fleet, plan.gpus, findings)
     rows = plan.placements.with_row_index("row")
-    rows = rows.join(pl.DataFrame({"gpu_id": gpus.ids, "gpu": np.arange(len(gpus.ids))}), on="gpu_id", how="left")
+    index = pl.DataFrame({"gpu_id": pl.Series(gpus.ids, dtype=pl.String), "gpu": np.arange(len(gpus.ids))})
+    rows = rows.join(index, on="gpu_id", how="left")
     if trace is None:
         names = rows.select(pl.col("session_id").unique(maintain_order=True))
     else:

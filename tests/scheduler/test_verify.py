@@ -371,3 +371,29 @@ def test_right_latency_plan_has_no_findings() -> None:
 )
 def test_wrong_latency_certificate_is_found(claims: dict[str, Any], expected: str) -> None:
     assert expected in findings(a_latency_plan(**claims))
+
+
+def test_a_plan_without_any_gpu_is_checked() -> None:
+    objective = Objective(
+        total_dollars=0.0,
+        gpu_dollars=0.0,
+        move_dollars=0.0,
+        gpu_hours=0.0,
+        chunk_latency_ms_max=0.0,
+        chunk_latency_ms_mean=0.0,
+        late_session_seconds=0.0,
+        unserved_session_seconds=20.0,
+        migrations=0,
+    )
+    certificate = Certificate(
+        status="feasible",
+        method="none",
+        gap=0.0,
+        bound_dollars=0.0,
+        bound_unserved_session_seconds=0.0,
+        bound_late_session_seconds=0.0,
+    )
+    trace, fleet = a_trace("s1 0-20"), a_fleet()
+    plan = a_plan(trace, fleet, gpus=[], placements=[], objective=objective, certificate=certificate)
+    (finding,) = verify(trace, fleet, plan).findings
+    assert "room" in finding
