@@ -58,7 +58,7 @@ class _Program:
         lp.a_matrix_.value_ = matrix[rows, cols]
         if integer:
             lp.integrality_ = [highspy.HighsVarType.kInteger] * lp.num_col_
-        self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
+        self._highs: Any = highspy.Highs()
         self._highs.setOptionValue("output_flag", False)
         self._highs.setOptionValue("threads", 1)
         self._highs.passModel(lp)

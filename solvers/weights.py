@@ -109,7 +109,7 @@ class _ConfigurationLp:
         lp.a_matrix_.start_ = np.searchsorted(rows, np.arange(lp.num_row_ + 1)).astype(np.int32)
         lp.a_matrix_.index_ = cols.astype(np.int32)
         lp.a_matrix_.value_ = matrix[rows, cols]
-        self._highs: Any = highspy.Highs()  # type: ignore[no-untyped-call]
+        self._highs: Any = highspy.Highs()
         self._highs.setOptionValue("output_flag", False)
         self._highs.setOptionValue("threads", 1)
         self._highs.passModel(lp)
