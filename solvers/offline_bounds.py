@@ -20,6 +20,7 @@ from solvers.type_counts import TypeNeeds, type_needs
 from solvers.weights import Inequality, Weigher
 
 EPSILON = 1e-9
+LEAST_PRICE = 1e-9  # dollars per epoch, where weights are sought: GPUs that cost nothing are still to be few
 _SHARE_STEP = 10  # every so many epochs the shares of the types are looked at
 PRICE_TILTS = (1.0, 0.8, 1.25, 0.6, 1.6)  # other exchange rates between types, as start-ups and layers make them
 
@@ -62,10 +63,13 @@ def cost_bound(
     """
     prices = [price * problem.epoch_us / 3.6e9 for price in problem.price_per_hour]
     pool = [int(np.count_nonzero(problem.gpu_type == t)) for t in range(len(problem.types))]
-    weigher = Weigher(tables, prices, pool)
+    weigher = Weigher(tables, np.maximum(prices, LEAST_PRICE).tolist(), pool)
     _find_inequalities(problem, weigher, demand, stop)
-    if not weigher.found:
-        weigher.add(np.ones(problem.classes))
+    if not weigher.found:  # nobody can be served on time
+        nothing = Inequality(weights=(0.0,) * problem.classes, limit=(1.0,) * len(problem.types))
+        if len(problem.types) > 1:
+            return _several_types(problem, [nothing], demand, np.ones((len(problem.types), problem.classes)))
+        return _one_type(problem, [nothing], demand, prices[0])
     if len(problem.types) == 1:
         return _one_type(problem, weigher.found, demand, prices[0])
     peaks = demand.counts[np.unique(weigher_instants(weigher.found[0], demand))[::_SHARE_STEP]]
@@ -77,7 +81,7 @@ def _find_inequalities(problem: OfflineProblem, weigher: Weigher, demand: Demand
     if problem.classes == 1 and len(problem.types) == 1:
         weigher.add(np.ones(1))
         return
-    base = np.array([price * problem.epoch_us / 3.6e9 for price in problem.price_per_hour])
+    base = np.maximum([price * problem.epoch_us / 3.6e9 for price in problem.price_per_hour], LEAST_PRICE)
     start = demand.counts[np.argmax(demand.counts.sum(axis=1))]
     for tilt in _tilts(len(base)):
         weigher.strongest(start, base * tilt)
@@ -118,7 +122,7 @@ def _one_type(problem: OfflineProblem, found: Sequence[Inequality], demand: Dema
     best = sides.argmax(axis=0)
     epochs = np.arange(problem.epochs)
     need = np.ceil(sides[best, epochs] - EPSILON).astype(np.int64)
-    need = np.maximum(need, int(np.count_nonzero(problem.gpu_always_on)))
+    need = np.clip(need, int(np.count_nonzero(problem.gpu_always_on)), problem.gpus)  # more there is not
     lead = problem.startup_us[0] // problem.epoch_us
     on_before = int(np.count_nonzero(problem.gpu_on_us != NEVER_ON))
     paid = least_paid_epochs(need, lead, on_before)

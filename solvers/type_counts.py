@@ -107,7 +107,7 @@ class TypeNeeds:
             short = np.flatnonzero(missing.max(axis=0) > 0)
             worst = missing[:, short].argmax(axis=0)
             gain = np.minimum(self.limits[worst], missing[worst, short][:, None])
-            ratio = np.where(whole[short] < self.pool, gain, 0.0) / self.price
+            ratio = np.where(whole[short] < self.pool, gain, 0.0) / np.maximum(self.price, 1e-12)
             pick = ratio.argmax(axis=1)
             useful = ratio[np.arange(len(short)), pick] > 0
             if not useful.any():
