@@ -68,6 +68,7 @@ def plan_offline(
         placements=placements_table(formulated, found.solution),
         needed=needed_table(formulated, fleet, found.needed),
         frontier=frontier,
+        state=options.state,
     )
 
 

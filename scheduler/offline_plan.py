@@ -14,6 +14,7 @@ from typing import Literal
 import polars as pl
 
 from scheduler.fleet import Fleet
+from scheduler.state import FleetState
 
 Minimize = Literal["cost", "latency"]
 
@@ -111,6 +112,7 @@ class OfflinePlan:
     placements: pl.DataFrame = field(repr=False)  # PLACEMENTS_SCHEMA
     needed: pl.DataFrame = field(repr=False)  # NEEDED_SCHEMA
     frontier: pl.DataFrame | None = field(default=None, repr=False)  # FRONTIER_SCHEMA
+    state: FleetState | None = field(default=None, repr=False)  # what held at time 0, where the plan began from it
 
     @property
     def gap(self) -> float:

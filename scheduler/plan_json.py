@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scheduler.fleet import Fleet
 from scheduler.fleet_checks import check_fleet
 from scheduler.offline_plan import Certificate, Minimize, Objective, OfflinePlan, SolverReport
+from scheduler.state import FleetState
 from scheduler.validation import problems_of
 from traces.errors import BadInputError, Finding
 
@@ -86,6 +87,7 @@ class PlanJson(_Part):
     certificate: _Certificate
     solver: _Solver
     timing: _Timing
+    state: FleetState | None = None
 
     def scalars(self, fleet: Fleet) -> dict[str, Any]:
         """The arguments of an `OfflinePlan`, but for its tables."""
@@ -104,6 +106,7 @@ class PlanJson(_Part):
             "certificate": Certificate(**certificate),
             "solver": SolverReport(**self.solver.model_dump()),
             "seconds": self.timing.seconds,
+            "state": self.state,
         }
 
 
@@ -131,7 +134,7 @@ def plan_json(plan: OfflinePlan) -> dict[str, Any]:
             "versions": dict(plan.solver.versions),
         },
         "timing": {"seconds": plan.seconds},
-    }
+    } | ({} if plan.state is None else {"state": plan.state.model_dump(mode="json")})
 
 
 def parse_plan_json(data: Any, source: str) -> dict[str, Any]:

@@ -14,35 +14,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def needed_cost(
-    *,
-    epochs: int,
-    epoch_cost: Floats,
-    start_cost: Floats,
-    low: Floats,
-    high: Floats,
-    row_epoch: Ints,
-    row_weights: Floats,
-    row_side: Floats,
-    whole: bool,
-    limit_s: float = 60.0,
-) -> float | None:
-    """A proven lower bound on sum_k (epoch_cost . m_k + start_cost . s_k), or None where HiGHS proves nothing."""
-    return least_cost(
-        epochs=epochs,
-        epoch_cost=epoch_cost,
-        start_cost=start_cost,
-        low=low,
-        high=high,
-        before=np.zeros(epoch_cost.size),
-        row_epoch=row_epoch,
-        row_weights=row_weights,
-        row_side=row_side,
-        whole=whole,
-        limit_s=limit_s,
-    )[0]
-
-
 def least_cost(
     *,
     epochs: int,

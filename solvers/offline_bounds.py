@@ -229,7 +229,7 @@ def _excess_us(problem: OfflineProblem, tables: Sequence[ContentTable], demand: 
     for counts in np.unique(peak, axis=0):
         weigher.strongest(counts)
     usable = _usable(problem, demand.at_us)
-    lasts_us = np.diff(demand.at_us, append=demand.at_us[-1])
+    lasts_us = np.diff(demand.at_us, append=problem.horizon_us)
     excess = np.zeros(len(demand.at_us))
     for inequality in weigher.found:
         weights = np.array(inequality.weights)

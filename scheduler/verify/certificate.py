@@ -50,6 +50,8 @@ def wrong_certificate(case: Case, have: Objective, rules: ContentRules) -> tuple
 
 def room_for_all(case: Case, have: Objective, rules: ContentRules) -> Iterator[str]:
     """Sufficient, not necessary: every profile on GPUs of its own, at its own peak, of each type in turn."""
+    if case.plan.state is not None:  # GPUs that are off at time 0 are not ready at once
+        return
     if case.plan.minimize != "cost" or not (have.late_session_seconds or have.unserved_session_seconds):
         return
     free = [

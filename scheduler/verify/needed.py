@@ -15,7 +15,7 @@ from scheduler.verify.case import Case
 from scheduler.verify.content_rules import ContentRules
 from scheduler.verify.covering import covering_epochs
 from scheduler.verify.sweep import EXAMPLES_MAX, Floats, Ints, examples, microseconds
-from solvers.needed_cost import needed_cost
+from solvers.needed_cost import least_cost
 
 _TOLERANCE = 1e-6  # of a weight, as in the file's definition
 
@@ -90,33 +90,49 @@ def proven_dollars(case: Case, rows: NeededRows, claimed: float) -> float | None
     kinds = list(fleet.gpu_types.values())
     start_epochs = [round(kind.startup_s * 1e6) // case.epoch_us for kind in kinds]
     epoch_dollars = [kind.price_per_hour * case.epoch_us / 3.6e9 for kind in kinds]
+    before = _on_before(case)
+    sunk = _sunk_dollars(case)
     low = [sum(pool.gpus_min for pool in fleet.pools if pool.gpu_type == name) for name in fleet.gpu_types]
     if len(kinds) == 1:
         weight = rows.type_weights[:, 0]
         quotient = np.divide(sides, weight, out=np.zeros_like(sides), where=weight > 0)
         need = np.full(epochs, low[0], dtype=np.int64)
         np.maximum.at(need, rows.epoch, np.ceil(quotient - 1e-9).astype(np.int64))
-        return covering_epochs(need, start_epochs[0]) * epoch_dollars[0]
+        paid = covering_epochs(np.concatenate([[before[0]], need]), start_epochs[0]) - before[0] * (1 + start_epochs[0])
+        return sunk + paid * epoch_dollars[0]
     size = [sum(p.nodes * p.gpus_per_node for p in fleet.pools if p.gpu_type == name) for name in fleet.gpu_types]
 
     def bound(*, whole: bool) -> float | None:
-        return needed_cost(
+        return least_cost(
             epochs=epochs,
             epoch_cost=np.array(epoch_dollars),
             start_cost=np.array(epoch_dollars) * start_epochs,
             low=np.array(low, dtype=np.float64),
             high=np.array(size, dtype=np.float64),
+            before=np.array(before, dtype=np.float64),
             row_epoch=rows.epoch,
             row_weights=rows.type_weights,
             row_side=sides,
             whole=whole,
-        )
+        )[0]
 
     relaxed = bound(whole=False)
-    if relaxed is not None and claimed <= relaxed * (1 + 1e-6) + 1e-9:
-        return relaxed
-    proven = [value for value in (relaxed, bound(whole=True)) if value is not None]
+    if relaxed is not None and claimed <= (relaxed + sunk) * (1 + 1e-6) + 1e-9:
+        return relaxed + sunk
+    proven = [value + sunk for value in (relaxed, bound(whole=True)) if value is not None]
     return max(proven, default=None)
+
+
+def _on_before(case: Case) -> list[int]:
+    """GPUs per type that were on when a plan from a state began."""
+    on = [] if case.plan.state is None else [gpu.gpu_type for gpu in case.plan.state.gpus]
+    return [on.count(name) for name in case.fleet.gpu_types]
+
+
+def _sunk_dollars(case: Case) -> float:
+    """What those GPUs had cost by time 0."""
+    on = [] if case.plan.state is None else case.plan.state.gpus
+    return sum(-gpu.on_s / 3600 * case.fleet.gpu_types[gpu.gpu_type].price_per_hour for gpu in on)
 
 
 def _demand_at(case: Case, at_us: Ints) -> Floats:

@@ -13,7 +13,7 @@ from scheduler.verify import content_rules
 from scheduler.verify.content_rules import ContentRules
 from scheduler.verify.covering import covering_epochs
 from scheduler.verify.sweep import last_at_or_before, most_at_once
-from solvers.needed_cost import needed_cost
+from solvers.needed_cost import least_cost
 from tests.builders import a_fleet
 
 
@@ -49,7 +49,7 @@ def test_covering_nothing_costs_nothing() -> None:
 def test_program_agrees_with_the_closed_form_for_one_type(seed: int) -> None:
     rng = np.random.default_rng(seed)
     need = ints([int(n) for n in rng.integers(0, 6, size=10)])
-    cost = needed_cost(
+    cost = least_cost(
         epochs=10,
         epoch_cost=np.array([2.0]),
         start_cost=np.array([6.0]),
@@ -59,14 +59,15 @@ def test_program_agrees_with_the_closed_form_for_one_type(seed: int) -> None:
         row_weights=np.ones((10, 1)),
         row_side=need.astype(np.float64),
         whole=False,
-    )
+        before=np.zeros(1),
+    )[0]
     assert cost == pytest.approx(2 * covering_epochs(need, 3))
 
 
 def test_whole_gpus_cost_more_than_fractions() -> None:
     """3 units of weight from GPUs of weight 2 (at $1) and 5 (at $4): 1.5 of the first, or two whole ones."""
     both = [
-        needed_cost(
+        least_cost(
             epochs=1,
             epoch_cost=np.array([1.0, 4.0]),
             start_cost=np.zeros(2),
@@ -76,14 +77,15 @@ def test_whole_gpus_cost_more_than_fractions() -> None:
             row_weights=np.array([[2.0, 5.0]]),
             row_side=np.array([3.0]),
             whole=whole,
-        )
+            before=np.zeros(2),
+        )[0]
         for whole in (False, True)
     ]
     assert both == [pytest.approx(1.5), pytest.approx(2.0)]
 
 
 def test_needs_beyond_the_pools_prove_infinity() -> None:
-    cost = needed_cost(
+    cost = least_cost(
         epochs=1,
         epoch_cost=np.ones(1),
         start_cost=np.zeros(1),
@@ -93,7 +95,8 @@ def test_needs_beyond_the_pools_prove_infinity() -> None:
         row_weights=np.ones((1, 1)),
         row_side=np.array([2.0]),
         whole=False,
-    )
+        before=np.zeros(1),
+    )[0]
     assert cost == float("inf")
 
 
