@@ -42,12 +42,7 @@ _WARM_UP_CASES = ("one-kv", "four-kv", "two-types-kv")
 def run(size: Size) -> BenchResult:
     """Every case, one after another, in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        return run_cases(size, in_turn(size), Path(folder))
-
-
-def in_turn(size: Size) -> tuple[str, ...]:
-    """The cases of a whole run: those of cost; those of latency run by name."""
-    return tuple(name for name, case in CASES[size].items() if case.latency_gpus is None)
+        return run_cases(size, tuple(CASES[size]), Path(folder))
 
 
 def run_cases(size: Size, names: Sequence[str], cache: Path) -> BenchResult:
@@ -241,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--format", choices=get_args(Format), default="table")
     parser.add_argument("--cache", type=Path, help="keep the workloads' traces here; default: a temporary folder")
     given = parser.parse_args(arguments)
-    names = tuple(given.case or in_turn(given.size))
+    names = tuple(given.case or CASES[given.size])
     if missing := [name for name in names if name not in CASES[given.size]]:
         parser.error(f"--case {missing[0]} must be one of {', '.join(CASES[given.size])} in size {given.size}")
     with tempfile.TemporaryDirectory() as folder:

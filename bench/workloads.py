@@ -61,6 +61,11 @@ _ONE = {"epoch_s": 10.0, "pools[0].nodes": 200}
 _TWO = {"pools[0].nodes": 90, "pools[1].nodes": 50}
 # Small: the b200 pool must be too small here, too.
 _TWO_SMALL = {"pools[0].nodes": 8, "pools[1].nodes": 4}
+# One profile, and pools of which neither holds the peak alone.
+_TWO_ONE = {"pools[0].nodes": 40, "pools[1].nodes": 24}
+_TWO_ONE_SMALL = {"pools[0].nodes": 5, "pools[1].nodes": 1}
+# Latency: sessions may move every 5 s, as in the example of docs/formats.md.
+_FAST = {"epoch_s": 5.0}
 
 STANDARD: Mapping[str, Workload] = {
     "one-kv": Workload(family="kv", hours=24, active_mean=1700, fleet="one-type.yaml", changes=_ONE),
@@ -79,7 +84,10 @@ STANDARD: Mapping[str, Workload] = {
     "two-types-synthetic": Workload(
         family="synthetic", hours=24, active_mean=810, fleet="two-types.yaml", profiles=_FOUR, changes=_TWO
     ),
-    "latency-kv": Workload(family="kv", hours=6, active_mean=100, fleet="four-profiles.yaml", profiles=_FOUR),
+    "two-types-one-kv": Workload(family="kv", hours=24, active_mean=810, fleet="two-types.yaml", changes=_TWO_ONE),
+    "latency-kv": Workload(
+        family="kv", hours=24, active_mean=100, fleet="four-profiles.yaml", profiles=_FOUR, changes=_FAST
+    ),
 }
 
 SMALL: Mapping[str, Workload] = {
@@ -99,7 +107,10 @@ SMALL: Mapping[str, Workload] = {
     "two-types-synthetic": Workload(
         family="synthetic", hours=1, active_mean=90, fleet="two-types.yaml", profiles=_FOUR, changes=_TWO_SMALL
     ),
-    "latency-kv": Workload(family="kv", hours=0.5, active_mean=100, fleet="four-profiles.yaml", profiles=_FOUR),
+    "two-types-one-kv": Workload(family="kv", hours=1, active_mean=90, fleet="two-types.yaml", changes=_TWO_ONE_SMALL),
+    "latency-kv": Workload(
+        family="kv", hours=0.5, active_mean=100, fleet="four-profiles.yaml", profiles=_FOUR, changes=_FAST
+    ),
 }
 
 WORKLOADS: Mapping[Size, Mapping[str, Workload]] = {"small": SMALL, "standard": STANDARD}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scheduler.fleet import Fleet
 from scheduler.fleet_file import load_fleet, with_overrides
-from scheduler.offline import OfflineOptions, Progress, SolverName, plan_offline
+from scheduler.offline import MilpName, OfflineOptions, Progress, SolverName, plan_offline
 from scheduler.offline_plan import Minimize, OfflinePlan
 from scheduler.state import FleetState, load_state
 from traces.store import read_trace
@@ -30,6 +30,7 @@ def epochal_plan(
     deadline_s: float = 60.0,
     gap: float = 1e-4,
     solver: SolverName = "auto",
+    milp: MilpName = "HiGHS",
     seed: int = 0,
     epoch_s: float | None = None,
 ) -> OfflinePlan:
@@ -54,6 +55,7 @@ def epochal_plan(
         deadline_s=deadline_s,
         gap=gap,
         solver=solver,
+        milp=milp,
         seed=seed,
     )
     return plan_by_the_clock(trace, fleet, options, overrides)

@@ -22,6 +22,8 @@ from solvers.latency import minimize_latency
 from solvers.offline_bounds import NeededRows
 from solvers.offline_portfolio import minimize_cost
 from solvers.offline_problem import OfflineObjective, OfflineSolution
+from solvers.type_counts import usable_milp_solvers
+from traces.errors import BadInputError
 from traces.trace import Trace
 
 __all__ = ["MilpName", "OfflineOptions", "Progress", "SolverName", "plan_offline"]
@@ -105,6 +107,10 @@ def _cheapest(
     stop: Callable[[], bool],
     tell: _Teller,
 ) -> _Found:
+    if len(formulated.gpu_types) > 1 and options.milp not in (usable := usable_milp_solvers()):
+        raise BadInputError.of(
+            "--milp", f"{options.milp} must be installed and licensed here; usable: {', '.join(usable)}"
+        )
     with refused_if_too_many(fleet):
         result = minimize_cost(
             formulated.problem,

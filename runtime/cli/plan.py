@@ -21,7 +21,7 @@ from runtime.cli.output import OutputFormat, print_json, print_rows
 from runtime.cli.plan_options import check_options, default_folder, parse_gpus
 from runtime.cli.progress import shown_progress
 from scheduler.fleet_file import load_fleet, with_overrides
-from scheduler.offline import OfflineOptions, SolverName
+from scheduler.offline import MilpName, OfflineOptions, SolverName
 from scheduler.offline_plan import Minimize, OfflinePlan
 from scheduler.plan_folder import read_plan, refuse_foreign_folder, write_plan
 from scheduler.plan_json import plan_json
@@ -63,6 +63,7 @@ def plan_command(
     deadline_s: Annotated[float, typer.Option(help="Stop searching after this many seconds.")] = 60.0,
     gap: Annotated[float, typer.Option(help="Stop at this gap between value and bound, relative.")] = 1e-4,
     solver: Annotated[SolverName, typer.Option(help="Which solver; auto tries in turn.")] = "auto",
+    milp: Annotated[MilpName, typer.Option(help="PuLP's solver of GPU counts, where types are several.")] = "HiGHS",
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
     png: Annotated[bool, typer.Option("--png", help="Also write the report's pictures as PNG.")] = False,
     epoch_s: Annotated[float | None, typer.Option(help="Override the fleet's epoch_s.")] = None,
@@ -91,6 +92,7 @@ def plan_command(
             deadline_s=deadline_s,
             gap=gap,
             solver=solver,
+            milp=milp,
             seed=seed,
         )
         demand = _read(trace, quiet=quiet)
