@@ -20,6 +20,7 @@ from scheduler.offline_tables import gpus_table, needed_table, no_rows, placemen
 from solvers.contents import enumerate_contents
 from solvers.latency import minimize_latency
 from solvers.offline_bounds import NeededRows
+from solvers.offline_objective import violations
 from solvers.offline_portfolio import minimize_cost
 from solvers.offline_problem import OfflineObjective, OfflineSolution
 from solvers.type_counts import usable_milp_solvers
@@ -50,6 +51,8 @@ def plan_offline(
         found = _fastest(formulated, fleet, options, clock=clock, stop=stop, tell=tell)
     else:
         found = _cheapest(formulated, fleet, options, clock=clock, stop=stop, tell=tell)
+    faults = violations(formulated.problem, found.solution)
+    assert not faults, f"a schedule breaks the rules: {faults[0]}"
     frontier = None
     if options.frontier and options.minimize == "cost":
         frontier = cost_frontier(formulated, fleet, options, clock=clock, stop=stop, tell=tell)

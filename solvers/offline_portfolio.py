@@ -90,6 +90,7 @@ class _Search:
         self._clock, self._stop, self._report = clock, stop, report
         self._best: tuple[tuple[tuple[int, ...], int, float], OfflineSolution, str] | None = None
         self._started_s = clock()
+        self._sweep_s = self._evaluate_s = 0.0
         self._limit_s, self._end_s = limit_s, self._started_s + limit_s
 
     def run(self) -> CostResult:
@@ -116,7 +117,9 @@ class _Search:
         for reserve in RESERVES:
             self._planned = self._plan(reserve)
             self._sweep = Sweep(self._problem, on_time, self._worth, self._planned)
+            begun_s = self._clock()
             pieces, _, _ = self._sweep.run(BASE_WEIGHTS)
+            self._sweep_s = self._clock() - begun_s
             self._offer(pieces, "sweep")
             if not self._short() or self._bound.needs is None:
                 break
@@ -170,19 +173,26 @@ class _Search:
             return "the fleet is too small"
         rounds = 0
         fruitless = 0
+        latest_s = (
+            self._end_s - self._sweep_s - 3 * self._evaluate_s
+        )  # what a stopped sweep still needs, and the checks
         while True:
             if self._gap_now() <= self._gap:
                 return "wanted gap reached"
             if self._stop():
                 return "interrupted"
-            if self._clock() >= self._end_s:
+            if self._clock() >= latest_s:
                 return "deadline"
             if fruitless >= 3:
                 return "no further improvement found"
             self._report(self._standing("sweep"))
             variants = VARIANTS[min(rounds, len(VARIANTS) - 1)]
-            over = self._over(1.0)
-            pieces, _, _ = self._sweep.run(BASE_WEIGHTS, variants=variants, seed=self._seed + rounds, stop=over)
+            pieces, _, _ = self._sweep.run(
+                BASE_WEIGHTS,
+                variants=variants,
+                seed=self._seed + rounds,
+                stop=lambda: self._stop() or self._clock() >= latest_s,
+            )
             fruitless = 0 if self._offer(pieces, "sweep") else fruitless + 1
             rounds += 1
 
@@ -201,7 +211,9 @@ class _Search:
 
     def _offer_solution(self, solution: OfflineSolution, name: str) -> bool:
         """Keep it if it is better; True if it was."""
+        begun_s = self._clock()
         objective = evaluate(self._problem, solution)
+        self._evaluate_s = self._clock() - begun_s
         key = objective.cost_key()
         if self._best is not None and key >= self._best[0]:
             return False
