@@ -157,7 +157,7 @@ class _Search:
         result = solve_exact(
             self._problem,
             minimize="cost",
-            time_limit_s=max(0.1, self._end_s - self._clock()),
+            time_limit_s=max(0.1, (self._end_s - self._clock()) / 2),
             seed=self._seed,
             hint=self._best[1],
         )
@@ -173,9 +173,8 @@ class _Search:
             return "the fleet is too small"
         rounds = 0
         fruitless = 0
-        latest_s = (
-            self._end_s - self._sweep_s - 3 * self._evaluate_s
-        )  # what a stopped sweep still needs, and the checks
+        # A stopped sweep goes on plainly to the end, and what it finds is evaluated and checked.
+        latest_s = self._end_s - self._sweep_s - 3 * self._evaluate_s
         while True:
             if self._gap_now() <= self._gap:
                 return "wanted gap reached"
