@@ -25,6 +25,7 @@ from solvers.sweep import BASE_WEIGHTS, Pieces, Sweep, plan_matrix, worth_of
 Stage = Literal["auto", "greedy", "sweep", "exact"]
 
 EXACT_SIZE_MAX = 2_000  # of `exact_size`: beyond, the exact stage does not finish in seconds
+EXACT_SIZE_ASKED_MAX = 50_000  # where it is asked for: beyond, its model alone outlasts any deadline
 RESERVES = (0.0, 0.03, 0.08)  # of each pool, tried in turn while somebody is unserved
 VARIANTS = (4, 10)  # of the sweep's weights in each improvement round
 
@@ -150,7 +151,7 @@ class _Search:
         """Small instances are solved to the end; True if the optimum is proven."""
         if self._stage not in ("auto", "exact") or self._stop():
             return False
-        if self._stage == "auto" and exact_size(self._problem) > EXACT_SIZE_MAX:
+        if exact_size(self._problem) > (EXACT_SIZE_MAX if self._stage == "auto" else EXACT_SIZE_ASKED_MAX):
             return False
         self._report(self._standing("exact"))
         assert self._best is not None
