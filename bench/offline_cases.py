@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal
 
 from bench.result import Size
@@ -53,21 +54,18 @@ class _Limits:
     mib_max: float | None
 
 
-_COST: Mapping[str, tuple[str, BudgetName]] = {
-    "one-kv": ("one-kv", "default"),
-    "one-kv-unlimited": ("one-kv", "unlimited"),
-    "one-synthetic": ("one-synthetic", "default"),
-    "one-synthetic-unlimited": ("one-synthetic", "unlimited"),
-    "four-kv": ("four-kv", "default"),
-    "four-kv-unlimited": ("four-kv", "unlimited"),
-    "four-synthetic": ("four-synthetic", "default"),
-    "four-synthetic-unlimited": ("four-synthetic", "unlimited"),
-    "four-kv-100": ("four-kv-100", "default"),
-    "four-synthetic-100": ("four-synthetic-100", "default"),
-    "two-types-one-kv": ("two-types-one-kv", "default"),
-    "two-types-kv": ("two-types-kv", "default"),
-    "two-types-synthetic": ("two-types-synthetic", "default"),
-}
+_COST = (
+    "one-kv",
+    "one-synthetic",
+    "four-kv",
+    "four-synthetic",
+    "four-kv-100",
+    "four-synthetic-100",
+    "two-types-one-kv",
+    "two-types-kv",
+    "two-types-synthetic",
+)
+_BUDGETS: Mapping[str, BudgetName] = {"": "default", "-unlimited": "unlimited"}  # ending of the case's name -> budget
 
 _STANDARD: Mapping[str, _Limits] = {
     "one-": _Limits(gap_max=0.0005, seconds_max=30.0, mib_max=3072.0),
@@ -89,23 +87,24 @@ _SMALL: Mapping[str, _Limits] = {
 
 def _of_latency(deadline_s: float, gap_mean_max: float) -> dict[str, Case]:
     return {
-        "latency-kv": Case(
+        f"latency-kv{ending}": Case(
             workload="latency-kv",
-            budget="default",
+            budget=budget,
             deadline_s=deadline_s,
             gap_max=0.001,
             gap_mean_max=gap_mean_max,
             latency_gpus={"h100": 64},
         )
+        for ending, budget in _BUDGETS.items()
     }
 
 
 def _of_cost(limits: Mapping[str, _Limits]) -> dict[str, Case]:
     """All cases of least cost; limits are told apart by the workload's ending, then by its beginning."""
     cases: dict[str, Case] = {}
-    for name, (workload, budget) in _COST.items():
+    for workload, (ending, budget) in product(_COST, _BUDGETS.items()):
         own = limits["-100" if workload.endswith("-100") else next(key for key in limits if workload.startswith(key))]
-        cases[name] = Case(
+        cases[f"{workload}{ending}"] = Case(
             workload=workload,
             budget=budget,
             deadline_s=own.seconds_max * _SEARCH_SHARE,

@@ -93,6 +93,7 @@ class _Search:
         self._started_s = clock()
         self._sweep_s = self._evaluate_s = 0.0
         self._limit_s, self._end_s = limit_s, self._started_s + limit_s
+        self._left_out = ""  # said at the end where a stage that was asked for could not run
 
     def run(self) -> CostResult:
         problem = self._problem
@@ -108,7 +109,7 @@ class _Search:
             self._sweeps(on_time)
         self._when_short(on_time)
         proven = self._exact()
-        end_reason = "proven by the exact stage" if proven else self._improve()
+        end_reason = "proven by the exact stage" if proven else self._improve() + self._left_out
         return self._result(on_time, end_reason)
 
     def _sweeps(self, on_time: Sequence[ContentTable]) -> None:
@@ -152,6 +153,7 @@ class _Search:
         if self._stage not in ("auto", "exact") or self._stop():
             return False
         if exact_size(self._problem) > (EXACT_SIZE_MAX if self._stage == "auto" else EXACT_SIZE_ASKED_MAX):
+            self._left_out = "; too large for the exact stage" if self._stage == "exact" else ""
             return False
         self._report(self._standing("exact"))
         assert self._best is not None
