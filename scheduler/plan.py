@@ -1,0 +1,100 @@
+"""A plan: the complete desired state of the fleet for one control epoch, and the moves that lead there.
+
+Decides what a plan says; must never know how it was found or how it is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from scheduler.cluster import GpuId, MoveKind, NodeId, SessionId
+
+GpuAim = Literal["off", "start", "keep", "drain", "stop"]
+TierName = Literal["repair", "serve", "meet", "pay", "leave", "balance", "move", "smooth"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One atomic change of where a session's state is."""
+
+    session_id: SessionId
+    kind: MoveKind
+    source: GpuId | None  # None: host memory, or no state yet
+    target: GpuId | None  # None: host memory
+    source_node: NodeId | None
+    target_node: NodeId | None
+    state_bytes: int
+    wave: int  # moves of one wave may run at once; a wave begins when the one before has ended
+    reason: str  # why, in words: "waiting", "drain", "late", "balance", "memory", "idle", "repair"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """Where a session is to be: on a GPU, in a node's host memory, or (neither) still waiting."""
+
+    gpu: GpuId | None = None
+    node: NodeId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Complete desired state; a newer version replaces an older one as a whole."""
+
+    version: int
+    seats: Mapping[SessionId, Seat]
+    gpus: Mapping[GpuId, GpuAim]
+    moves: tuple[Move, ...]  # in the order of their waves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierReport:
+    """One tier of the objective: what it was, what it will be, and what it cannot be less than."""
+
+    tier: TierName
+    unit: str
+    before: float
+    value: float
+    bound: float
+    gap: float  # (value - bound) / value, 0 where value is 0
+    proven: bool
+    proof: str  # what proved the bound; empty: nothing did
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageTime:
+    """One stage of the search."""
+
+    solver: str
+    seconds: float
+    end_reason: str
+    value: float | None  # worst latency in ms of its best answer
+    bound: float
+    gap: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Who planned, how well, and why it stopped."""
+
+    solver: str
+    end_reason: str
+    tiers: tuple[TierReport, ...]
+    stages: tuple[StageTime, ...]
+    fallback: str | None  # why a stage's answer was not used; None: nothing went wrong
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> TierReport:
+        """The first tier that is not proven; the last one if all are."""
+        return next((tier for tier in self.tiers if not tier.proven), self.tiers[-1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a policy answers."""
+
+    plan: Plan
+    report: Report
+    next_step_s: float

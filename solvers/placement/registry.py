@@ -1,0 +1,37 @@
+"""Every solver of the placement problem by name.
+
+Decides what a solver is (one verb) and which there are; must never know which of them is good at what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from solvers.placement.meter import Meter
+from solvers.placement.problem import Problem
+from solvers.placement.solution import Bounds, Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What one solver comes back with. Without a placement it only proves something, or failed in time."""
+
+    placement: Placement | None
+    bounds: Bounds
+    end_reason: str
+
+
+class Solver(Protocol):
+    """One way to solve a problem. A solver that does not apply answers without a placement and says why.
+
+    `hint` is an allowed placement; what is returned is never worse. `bounds` are proven already and may be used.
+    """
+
+    def __call__(
+        self, problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, bounds: Bounds
+    ) -> Found: ...
+
+
+SOLVERS: Mapping[str, Callable[[], Solver]] = {}
