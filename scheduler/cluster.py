@@ -1,6 +1,6 @@
 """The fleet as it is now: GPUs, sessions, moves in flight, and the recent past that decisions rest on.
 
-Decides what a snapshot is and which snapshots are consistent; must never know where events come from or what is planned.
+Decides what a snapshot is and which are consistent; must never know where events come from, or what is planned.
 """
 
 from __future__ import annotations

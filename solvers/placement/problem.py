@@ -28,7 +28,7 @@ class RoundTables:
     f = sum_k alone_us[t, k, x_k] + max over present k of base_us[t, k] + common_us[t, sum_k x_k], and 0 if empty.
     grouped uses `alone_us` only; packed has b * n in it and its fixed part in `common_us`; turboserve has W in
     `base_us` and H in `common_us`. Non-decreasing in every count; 0 for 0 sessions; at least `NEVER_US` where a batch
-    may not run. A count beyond the last column is the last column, which is therefore `NEVER_US` if counts can reach it.
+    may not run. A count beyond the last column is the last column, so that is `NEVER_US` if counts can reach it.
     """
 
     batching: Batching
@@ -38,11 +38,11 @@ class RoundTables:
 
     @property
     def types(self) -> int:
-        return self.alone_us.shape[0]
+        return int(self.alone_us.shape[0])
 
     @property
     def classes(self) -> int:
-        return self.alone_us.shape[1]
+        return int(self.alone_us.shape[1])
 
     def latency_us(self, gpu_type: npt.NDArray[np.integer], counts: IntArray) -> IntArray:
         """f of each row: types [rows], counts [rows, classes] -> microseconds [rows], at most about `NEVER_US`."""
@@ -113,11 +113,11 @@ class Problem:
 
     @property
     def gpus(self) -> int:
-        return self.running.shape[0]
+        return int(self.running.shape[0])
 
     @property
     def classes(self) -> int:
-        return self.running.shape[1]
+        return int(self.running.shape[1])
 
     @property
     def ranks(self) -> int:

@@ -54,17 +54,6 @@ class Value:
     move: int  # MiB migrated
     smooth: int  # sum of squared latencies, in square milliseconds
 
-    def of(self, tier: TierName) -> int | tuple[int, ...]:
-        return {
-            "repair": self.repair,
-            "serve": self.serve,
-            "meet": self.meet,
-            "leave": self.leave,
-            "balance": self.balance,
-            "move": self.move,
-            "smooth": self.smooth,
-        }[tier]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
