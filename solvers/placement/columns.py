@@ -76,11 +76,10 @@ class _Descent:
             whole = master.whole(WHOLE_SHARE * self._meter.left_s(), nodes_max)
             self._meter.spend(10.0)
             possible = level
-            if whole is not None:
-                self._offer(whole)
+            offered = self._offer(whole)
             if self._meter.over():
                 return "deadline"
-            if whole is None:
+            if not offered:
                 # Fractions keep to this level and whole patterns do not: a little more room.
                 return self._above(level)
             reach = max(GAP, (level / self._bound - 1) / 2)
@@ -93,57 +92,44 @@ class _Descent:
             if outcome != "possible" or master is None or self._meter.over():
                 return "deadline"
             whole = master.whole(WHOLE_SHARE * self._meter.left_s(), WHOLE_NODES_MAX if self._meter.repeats else None)
-            if whole is not None:
-                self._offer(whole)
-                return "only fractions of patterns are better"
+            if self._offer(whole):
+                break
             step *= GROWTH
         return "only fractions of patterns are better"
 
-    def _offer(self, whole: Mapping[Pattern, int]) -> None:
+    def _offer(self, whole: Mapping[Pattern, int] | None) -> bool:
+        """Keep what whole patterns make, if they make something better."""
+        if whole is None:
+            return False
         placement = construct(self._problem, self._program, whole)
-        if placement is None or violations(self._problem, placement):
-            return
+        if violations(self._problem, placement):
+            return False
         value = evaluate(self._problem, placement)
-        if better(self._problem, value, self._value):
-            self._best, self._value, self._improved = placement, value, True
+        if not better(self._problem, value, self._value):
+            return False
+        self._best, self._value, self._improved = placement, value, True
+        return True
 
 
-def construct(problem: Problem, program: PatternProgram, whole: Mapping[Pattern, int]) -> Placement | None:
-    """Patterns are dealt out to the GPUs of their groups; then it is decided who enters by migration.
-
-    Room that nobody needs stays free. None where more would migrate into a GPU than may.
-    """
-    out, entering = np.zeros_like(problem.running), np.zeros_like(problem.running)
+def construct(problem: Problem, program: PatternProgram, whole: Mapping[Pattern, int]) -> Placement:
+    """Patterns are dealt out to the GPUs of their groups; room that nobody needs stays free."""
+    parts = np.zeros((3, *problem.running.shape), dtype=np.int64)
     members = [np.flatnonzero(program.group_of == group).tolist() for group in range(len(program.gpu_of_group))]
     for pattern, count in whole.items():
         for _ in range(count):
-            gpu = members[pattern.group].pop()
-            out[gpu], entering[gpu] = pattern.out, pattern.entering
-    both = np.minimum(out, entering)
-    out, entering = out - both, entering - both
-    placed = np.zeros_like(entering)
+            parts[:, members[pattern.group].pop()] = pattern.out, pattern.arrived, pattern.placed
+    out, arrived, placed = parts
+    both = np.minimum(out, arrived)
+    out, arrived = out - both, arrived - both
     for k in range(problem.classes):
-        surplus = int(entering[:, k].sum() - out[:, k].sum() - program.entering[k])
-        _free(problem, entering, k, surplus)
-    to_place: IntArray = entering.sum(axis=0) - out.sum(axis=0)
-    excess = entering.sum(axis=1) - problem.in_max
-    for gpu in np.argsort(-excess):  # where too many would migrate, waiting sessions come first
-        for k in np.argsort(-to_place):
-            wanted = entering[gpu, k] if excess[gpu] <= 0 else min(entering[gpu, k], excess[gpu])
-            count = int(min(wanted, to_place[k]))
-            placed[gpu, k] += count
-            to_place[k] -= count
-            excess[gpu] -= count
-    arrived = entering - placed
-    if (arrived.sum(axis=1) > problem.in_max).any():
-        return None
+        _free(arrived[:, k], int(arrived[:, k].sum() - out[:, k].sum()))
+        _free(placed[:, k], int(placed[:, k].sum() - program.placed[k]))
     return Placement(out=out, arrived=arrived, placed=placed)
 
 
-def _free(problem: Problem, entering: IntArray, k: int, surplus: int) -> None:
-    """Take back room for class k that nobody needs, where GPUs are fullest."""
-    while surplus > 0:
-        gpus = np.flatnonzero(entering[:, k] > 0)
-        crowded = (entering[gpus].sum(axis=1) - problem.in_max[gpus]).argmax()
-        entering[gpus[crowded], k] -= 1
-        surplus -= 1
+def _free(entering: IntArray, surplus: int) -> None:
+    """Take back room [gpus] that nobody needs."""
+    for gpu in np.flatnonzero(entering):
+        taken = min(int(entering[gpu]), max(0, surplus))
+        entering[gpu] -= taken
+        surplus -= taken

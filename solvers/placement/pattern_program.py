@@ -33,26 +33,27 @@ class Pattern:
 
     group: int
     out: tuple[int, ...]  # [classes]
-    entering: tuple[int, ...]  # [classes]
+    arrived: tuple[int, ...]  # [classes]
+    placed: tuple[int, ...]  # [classes]
 
 
 class PatternProgram:
     """One problem at any level; patterns found at one level are kept for the others.
 
-    `entering` [classes] are those who have to be placed. A level is impossible if at some prices those who must be
+    `placed` [classes] are those who have to be placed. A level is impossible if at some prices those who must be
     placed are worth more than all GPUs together can earn by taking them; that holds whatever patterns are known.
     """
 
-    def __init__(self, problem: Problem, entering: IntArray) -> None:
-        self.problem, self.entering = problem, entering
+    def __init__(self, problem: Problem, placed: IntArray) -> None:
+        self.problem, self.placed = problem, placed
         self.given: Given = given_of(problem)
         self.gpu_of_group, self.group_of, self.size_of = _groups(problem)
         weight = class_sizes(problem)
         self.weight = weight / weight.max()
-        self._prices = Prices(entering=self.weight, migrating=np.zeros(problem.classes))
+        self._prices = Prices(arriving=self.weight, placing=self.weight, migrating=np.zeros(problem.classes))
         self._budget_prices = np.zeros(2)
         self._step_us = _least_steps(problem)
-        able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(entering.sum())
+        able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
         self._known: dict[Pattern, int] = {}  # pattern -> its latency
 
@@ -61,7 +62,7 @@ class PatternProgram:
         """Whether impossible levels are impossible for every placement: patterns hold all that may leave a GPU."""
         problem = self.problem
         able = np.minimum(problem.out_max, problem.running.sum(axis=1))
-        return bool((able <= OUT_MAX).all() and (self.entering == problem.waiting).all())
+        return bool((able <= OUT_MAX).all() and (self.placed == problem.waiting).all())
 
     def test(self, level_us: int, meter: Meter) -> tuple[Outcome, _Master | None]:
         """Whether fractions of patterns keep everybody below the level; where they do, the program that shows it."""
@@ -89,7 +90,8 @@ class PatternProgram:
         groups, classes = len(self.gpu_of_group), self.problem.classes
         self._best = Patterns(
             out=np.zeros((groups, classes), np.int64),
-            entering=np.zeros((groups, classes), np.int64),
+            arrived=np.zeros((groups, classes), np.int64),
+            placed=np.zeros((groups, classes), np.int64),
             profit=np.zeros(groups),
             highest=np.zeros(groups),
         )
@@ -103,14 +105,17 @@ class PatternProgram:
         """What those who must be placed are worth beyond all that GPUs can earn; above 0 the level is impossible."""
         budgets = np.array([self.problem.moves_max, self.problem.moved_mib_max], dtype=np.float64)
         earned = float(self._best.highest @ self.size_of)
-        return float(self._prices.entering @ self.entering - self._budget_prices @ budgets) - earned
+        return float(self._prices.placing @ self.placed - self._budget_prices @ budgets) - earned
 
     def _patterns(self, found: Patterns, which: npt.NDArray[np.bool_]) -> list[Pattern]:
         rows = np.flatnonzero(which)
-        after = self.problem.running[self.gpu_of_group] - found.out + found.entering
+        after = self.problem.running[self.gpu_of_group] - found.out + found.arrived + found.placed
         latency_us = self.problem.tables.latency_us(self.problem.gpu_type[self.gpu_of_group], after)
-        out, entering = found.out.tolist(), found.entering.tolist()
-        patterns = [Pattern(group=g, out=tuple(out[g]), entering=tuple(entering[g])) for g in rows.tolist()]
+        parts = (found.out.tolist(), found.arrived.tolist(), found.placed.tolist())
+        patterns = [
+            Pattern(group=g, out=tuple(parts[0][g]), arrived=tuple(parts[1][g]), placed=tuple(parts[2][g]))
+            for g in rows.tolist()
+        ]
         self._known.update(zip(patterns, latency_us[rows].tolist(), strict=True))
         return patterns
 
@@ -123,23 +128,25 @@ class _Master:
 
         problem = program.problem
         classes, sizes = problem.classes, program.size_of.astype(np.float64)
-        self._problem, self._classes, self._first = problem, classes, classes + 2
+        self._classes, self._first = classes, 2 * classes + 2
         self.columns: list[Pattern] = []
         self._has: set[Pattern] = set()
         self._state_mib = problem.state_mib.astype(np.float64)
         # A migration is never worth more than the class that migrates, nor a MiB more than that of the smallest state.
-        slack = np.concatenate([program.weight, [1.0, 1.0 / float(self._state_mib.min())]])
+        slack = np.concatenate([program.weight, program.weight, [1.0, 1.0 / float(self._state_mib.min())]])
+        rows = self._first + len(sizes)
         lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = classes + 2, classes + 2 + len(sizes)
+        lp.num_col_, lp.num_row_ = self._first, rows
         lp.col_cost_ = slack
-        lp.col_lower_, lp.col_upper_ = np.zeros(classes + 2), np.full(classes + 2, highspy.kHighsInf)
+        lp.col_lower_, lp.col_upper_ = np.zeros(self._first), np.full(self._first, highspy.kHighsInf)
         budgets = np.array([problem.moves_max, problem.moved_mib_max], dtype=np.float64)
-        lp.row_lower_ = np.concatenate([program.entering.astype(np.float64), np.full(2, -highspy.kHighsInf), sizes])
-        lp.row_upper_ = np.concatenate([np.full(classes, highspy.kHighsInf), budgets, sizes])
+        wanted = np.concatenate([np.zeros(classes), program.placed.astype(np.float64)])
+        lp.row_lower_ = np.concatenate([wanted, np.full(2, -highspy.kHighsInf), sizes])
+        lp.row_upper_ = np.concatenate([np.full(2 * classes, highspy.kHighsInf), budgets, sizes])
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_ = np.arange(classes + 3, dtype=np.int32)
-        lp.a_matrix_.index_ = np.arange(classes + 2, dtype=np.int32)
-        lp.a_matrix_.value_ = np.concatenate([np.ones(classes), [-1.0, -1.0]])
+        lp.a_matrix_.start_ = np.arange(self._first + 1, dtype=np.int32)
+        lp.a_matrix_.index_ = np.arange(self._first, dtype=np.int32)
+        lp.a_matrix_.value_ = np.concatenate([np.ones(2 * classes), [-1.0, -1.0]])
         self._highs: Any = highspy.Highs()
         for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off")):
             self._highs.setOptionValue(option, value)
@@ -158,9 +165,10 @@ class _Master:
         self.columns += new
         out = np.array([p.out for p in new], dtype=np.float64)
         rows = np.zeros((len(new), self._first))
-        rows[:, : self._classes] = np.array([p.entering for p in new]) - out
-        rows[:, self._classes] = out.sum(axis=1)
-        rows[:, self._classes + 1] = out @ self._state_mib
+        rows[:, : self._classes] = np.array([p.arrived for p in new]) - out
+        rows[:, self._classes : 2 * self._classes] = np.array([p.placed for p in new])
+        rows[:, -2] = out.sum(axis=1)
+        rows[:, -1] = out @ self._state_mib
         column, index = np.nonzero(rows)
         group = self._first + np.array([p.group for p in new])
         # Each column is its non-zero rows, then the row of its group.
@@ -188,10 +196,11 @@ class _Master:
     def prices(self) -> tuple[Prices, RealArray, RealArray]:
         """Prices of classes; those of the two budgets; what each group earns."""
         dual = np.array(self._highs.getSolution().row_dual, dtype=np.float64)
-        entering = np.maximum(dual[: self._classes], 0.0)
-        budgets = np.maximum(-dual[self._classes : self._first], 0.0)
+        arriving, placing = np.maximum(dual[: 2 * self._classes], 0.0).reshape(2, self._classes)
+        budgets = np.maximum(-dual[2 * self._classes : self._first], 0.0)
         migrating = budgets[0] + budgets[1] * self._state_mib
-        return Prices(entering=entering, migrating=migrating), budgets, -dual[self._first :]
+        prices = Prices(arriving=arriving.copy(), placing=placing.copy(), migrating=migrating)
+        return prices, budgets, -dual[self._first :]
 
     def whole(self, seconds: float, nodes_max: int | None) -> dict[Pattern, int] | None:
         """Whole numbers of GPUs by pattern with no shortage, from the patterns at hand; None if none was found."""
