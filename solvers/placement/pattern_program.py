@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from solvers.placement.columns_kernel import NOTHING, OUT_MAX, Patterns, Prices, best_patterns
+from solvers.placement.columns_kernel import NOTHING, OUT_MAX, Patterns, Prices, Steps, best_patterns
 from solvers.placement.kernel import Given, given_of
 from solvers.placement.meter import Meter
 from solvers.placement.order import class_sizes
@@ -24,6 +24,10 @@ Outcome = Literal["impossible", "possible", "undecided"]
 
 ROUNDS_MAX = 60  # of pricing at one level
 TOLERANCE = 1e-7
+FREE_SHARES = (0.0, 0.15, 0.4, 1.0)  # of the groups with whole patterns, free to change in turn
+VARIATIONS, VARIATION = 4, 0.15  # times that patterns are priced anew, and how far (of the logarithm of each price)
+WHOLE_NODES_MAX = 200  # of branch and bound, where runs must repeat
+WORK_PER_WHOLE = 0.2
 WORK_PER_PATTERN = 2e-4  # units of work (milliseconds) for one pattern of one group, roughly
 
 
@@ -52,7 +56,7 @@ class PatternProgram:
         self.weight = weight / weight.max()
         self._prices = Prices(arriving=self.weight, placing=self.weight, migrating=np.zeros(problem.classes))
         self._budget_prices = np.zeros(2)
-        self._step_us = _least_steps(problem)
+        self._steps = _least_steps(problem)
         able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
         self._known: dict[Pattern, int] = {}  # pattern -> its latency
@@ -86,6 +90,16 @@ class PatternProgram:
                 return "undecided", None
         return "undecided", None
 
+    def vary(self, master: _Master, level_us: int, meter: Meter, random: np.random.Generator) -> None:
+        """More patterns that are good at prices near those that were found: whole numbers need a choice."""
+        prices = self._prices
+        for _ in range(VARIATIONS):
+            near = np.exp(VARIATION * random.standard_normal((2, self.problem.classes)))
+            self._prices = prices._replace(arriving=prices.arriving * near[0], placing=prices.placing * near[1])
+            found = self._price(level_us, meter)
+            master.add(self._patterns(found, found.profit > NOTHING))
+        self._prices = prices
+
     def _price(self, level_us: int, meter: Meter) -> Patterns:
         groups, classes = len(self.gpu_of_group), self.problem.classes
         self._best = Patterns(
@@ -96,7 +110,7 @@ class PatternProgram:
             highest=np.zeros(groups),
         )
         best_patterns(
-            self.given, self.gpu_of_group, level_us, self._enter_max, self._prices, self._step_us, self._best
+            self.given, self.gpu_of_group, level_us, self._enter_max, self._prices, self._steps, self._best
         )
         meter.spend(WORK_PER_PATTERN * groups * (1 + classes) ** 2)
         return self._best
@@ -202,25 +216,43 @@ class _Master:
         prices = Prices(arriving=arriving.copy(), placing=placing.copy(), migrating=migrating)
         return prices, budgets, -dual[self._first :]
 
-    def whole(self, seconds: float, nodes_max: int | None) -> dict[Pattern, int] | None:
-        """Whole numbers of GPUs by pattern with no shortage, from the patterns at hand; None if none was found."""
+    def whole(self, meter: Meter, share: float, random: np.random.Generator) -> dict[Pattern, int] | None:
+        """Whole numbers of GPUs by pattern with no shortage, from the patterns at hand; None if none was found.
+
+        Groups whose patterns are whole in the relaxation keep them at first; then ever more groups are free to change.
+        At most `share` of what is left on the meter is used.
+        """
         highs, count = self._highs, len(self.columns)
-        kinds = np.full(count, self._integer, dtype=np.uint8)
-        highs.changeColsIntegrality(count, np.arange(self._first, self._first + count, dtype=np.int32), kinds)
-        options: list[tuple[str, Any]] = [("presolve", "on"), ("mip_abs_gap", self._slight)]
-        options.append(("objective_target", self._slight))
-        if nodes_max is None:
-            options.append(("time_limit", highs.getRunTime() + seconds))
-        else:
-            options.append(("mip_max_nodes", nodes_max))
-        for option, value in options:
-            highs.setOptionValue(option, value)
-        highs.run()
-        info = highs.getInfo()
-        if info.primal_solution_status != 2 or info.objective_function_value > self._slight:
-            return None
-        values = highs.getSolution().col_value[self._first :]
-        return {p: round(value) for p, value in zip(self.columns, values, strict=True) if value > 0.5}
+        value = np.zeros(count)
+        known = np.array(highs.getSolution().col_value[self._first :])
+        value[: len(known)] = known
+        group = np.array([p.group for p in self.columns])
+        columns = np.arange(self._first, self._first + count, dtype=np.int32)
+        loose = np.zeros(int(group.max()) + 1, dtype=np.bool_)
+        loose[group[np.abs(value - np.rint(value)) > TOLERANCE]] = True
+        highs.changeColsIntegrality(count, columns, np.full(count, self._integer, dtype=np.uint8))
+        for option, setting in (("presolve", "on"), ("mip_abs_gap", self._slight), ("objective_target", self._slight)):
+            highs.setOptionValue(option, setting)
+        end_s = (1 - share) * meter.left_s()
+        for free in FREE_SHARES:
+            loose |= random.random(len(loose)) < free
+            fixed = ~loose[group]
+            lower = np.where(fixed, np.rint(value), 0.0)
+            upper = np.where(fixed, np.rint(value), self._infinity)
+            highs.changeColsBounds(count, columns, lower, upper)
+            if meter.repeats:
+                highs.setOptionValue("mip_max_nodes", WHOLE_NODES_MAX)
+            else:
+                highs.setOptionValue("time_limit", highs.getRunTime() + max(1e-3, meter.left_s() - end_s))
+            highs.run()
+            meter.spend(WORK_PER_WHOLE * (1 + int(loose.sum())))
+            info = highs.getInfo()
+            if info.primal_solution_status == 2 and info.objective_function_value <= self._slight:
+                found = highs.getSolution().col_value[self._first :]
+                return {p: round(many) for p, many in zip(self.columns, found, strict=True) if many > 0.5}
+            if meter.over(end_s):
+                break
+        return None
 
 
 def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
@@ -231,9 +263,14 @@ def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
     return first.astype(np.int64), inverse.ravel().astype(np.int64), size.astype(np.int64)
 
 
-def _least_steps(problem: Problem) -> IntArray:
-    """The least that one session more of a class adds to f on a type [types, classes], at least 1."""
+def _least_steps(problem: Problem) -> Steps:
+    """Differences of the tables, each the least from there on; a batch that may not run is never entered."""
     alone, common = problem.tables.alone_us, problem.tables.common_us
-    own = np.where(alone[:, :, 1:] < NEVER_US, np.diff(alone, axis=2), NEVER_US).min(axis=2)
-    shared = np.where(common[:, 1:] < NEVER_US, np.diff(common, axis=1), NEVER_US).min(axis=1)
-    return np.asarray(np.clip(own + shared[:, None], 1, NEVER_US), dtype=np.int64)
+    own_us = _least_from(np.where(alone[:, :, 1:] < NEVER_US, np.diff(alone, axis=2), NEVER_US))
+    shared_us = _least_from(np.where(common[:, 1:] < NEVER_US, np.diff(common, axis=1), NEVER_US))
+    return Steps(own_us=own_us, shared_us=shared_us, least_us=own_us[:, :, 0].min(axis=1)[:, None] + shared_us)
+
+
+def _least_from(values: IntArray) -> IntArray:
+    """The least of each value and all that follow, along the last axis."""
+    return np.ascontiguousarray(np.minimum.accumulate(values[..., ::-1], axis=-1)[..., ::-1]).astype(np.int64)
