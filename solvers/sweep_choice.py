@@ -28,9 +28,9 @@ from solvers.sweep_state import (
 
 
 @inner
-def packing(tables: Tables, weights: RealArray, before: int, after: int) -> float:
-    """What one more session does to how well a GPU is filled."""
-    return float(weights[W_WASTE] * (tables.waste[after] - tables.waste[before]) + weights[W_ROOM] * tables.room[after])
+def packing(weights: RealArray, waste: float, room: float) -> float:
+    """What one more session does to how well a GPU is filled: the waste that it adds, the room that it leaves."""
+    return float(weights[W_WASTE] * waste + weights[W_ROOM] * room)
 
 
 @inner
@@ -46,7 +46,7 @@ def best_gpu(state: State, work: Work, tables: Tables, weights: RealArray, perio
         after = tables.add[before, k]
         if after < 0 or state.ready_us[gpu] > at_us:
             continue
-        score = packing(tables, weights, before, after)
+        score = packing(weights, tables.waste[after] - tables.waste[before], tables.room[after])
         if tables.late[after] > 0:
             if not late:
                 continue

@@ -34,7 +34,6 @@ from solvers.sweep_state import (
     slot_of,
     switch,
     take,
-    wait,
 )
 from solvers.sweep_waiting import admit, interrupt_for, serve_waiting
 
@@ -204,7 +203,8 @@ def _arrive(
             if gpu >= 0:
                 trail.counts[epoch, N_UNSERVED] += 1
     if gpu < 0:
-        wait(state, period)
+        state.waiting[state.cursor[I_WAITING]] = period
+        state.cursor[I_WAITING] += 1
         trail.counts[epoch, N_UNSERVED] += 1
         return
     note_blocked(state, tables, gpu, at_us)

@@ -102,9 +102,9 @@ def migrate_away(
             continue
         if not may_charge(limits, budget, gpu, other, tables.state_gib[k]):
             continue
-        if not has_memory(state, tables, fleet, other, k):
+        if not has_memory(state.boundary_gib[other] + tables.state_gib[k], fleet.memory_gib[other]):
             continue
-        score = packing(tables, weights, before, after)
+        score = packing(weights, tables.waste[after] - tables.waste[before], tables.room[after])
         if state.off_us[other] < work.end_us[period]:
             score += weights[W_MISFIT]
         if score < best:
@@ -201,7 +201,9 @@ def _two_best(
         after = tables.add[state.content[gpu], k]
         if after < 0 or tables.late[after] > 0 or moves_in(budget, gpu) + 1 > limits.in_per_gpu:
             continue
-        if state.ready_us[gpu] > boundary_us or not has_memory(state, tables, fleet, gpu, k):
+        if state.ready_us[gpu] > boundary_us or not has_memory(
+            state.boundary_gib[gpu] + tables.state_gib[k], fleet.memory_gib[gpu]
+        ):
             continue
         rise = tables.waste[after] - tables.waste[state.content[gpu]]
         if rise < cheapest:

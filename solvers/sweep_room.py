@@ -140,66 +140,36 @@ def _eject(
     moves_more = 0
     fits = False
     while n < EJECTED_MAX and cost < cost_max and not fits:
-        member, target, move, extra = _next_to_eject(
-            state, work, tables, fleet, limits, weights, budget, gpu, k, boundary_us, ejected, targets, n, moves_more
-        )
-        if member < 0:
+        pick = -1
+        pick_score = FAR
+        pick_cost = 0.0
+        for slot in range(state.members[gpu]):
+            member = state.member[gpu, slot]
+            value = tables.class_value[work.class_index[member]]
+            if value >= tables.class_value[k] or _among(ejected, n, member):
+                continue
+            other, move, extra = _other_place(
+                state, work, tables, fleet, limits, weights, budget, gpu, slot, boundary_us, targets, n, moves_more
+            )
+            if other >= 0 and extra - 0.5 * value < pick_score:
+                pick_score = extra - 0.5 * value
+                pick_cost = extra
+                pick = member
+                targets[n] = other
+                migrates[n] = move
+        if pick < 0:
             break
-        ejected[n] = member
-        targets[n] = target
-        migrates[n] = move
+        ejected[n] = pick
+        moves_more += 1 if migrates[n] else 0
         n += 1
-        moves_more += 1 if move else 0
-        cost += extra + 0.01
-        content = tables.remove[content, work.class_index[member]]
+        cost += pick_cost + 0.01
+        content = tables.remove[content, work.class_index[pick]]
         after = tables.add[content, k]
         fits = after >= 0 and tables.late[after] == 0
     if not fits:
         return n, FAR
-    return n, cost + packing(tables, weights, content, tables.add[content, k])
-
-
-@inner
-def _next_to_eject(
-    state: State,
-    work: Work,
-    tables: Tables,
-    fleet: Fleet,
-    limits: Limits,
-    weights: RealArray,
-    budget: RealArray,
-    gpu: int,
-    k: int,
-    boundary_us: int,
-    ejected: IntArray,
-    targets: IntArray,
-    n: int,
-    moves_more: int,
-) -> tuple[int, int, bool, float]:
-    """The member, lighter than class k, that could have been elsewhere at least cost (-1: none); where, how, its cost.
-
-    The first `n` of `ejected` are gone already, to `targets`, with `moves_more` migrations.
-    """
-    pick = -1
-    pick_target = -1
-    pick_migrates = False
-    pick_score = FAR
-    pick_cost = 0.0
-    for slot in range(state.members[gpu]):
-        member = state.member[gpu, slot]
-        member_class = work.class_index[member]
-        if tables.class_value[member_class] >= tables.class_value[k] or _among(ejected, n, member):
-            continue
-        other, move, extra = _other_place(
-            state, work, tables, fleet, limits, weights, budget, gpu, slot, boundary_us, targets, n, moves_more
-        )
-        if other >= 0 and extra - 0.5 * tables.class_value[member_class] < pick_score:
-            pick_score = extra - 0.5 * tables.class_value[member_class]
-            pick_cost = extra
-            pick = member
-            pick_target = other
-            pick_migrates = move
-    return pick, pick_target, pick_migrates, pick_cost
+    after = tables.add[content, k]
+    return n, cost + packing(weights, tables.waste[after] - tables.waste[content], tables.room[after])
 
 
 @inner
@@ -245,7 +215,7 @@ def _other_place(
         after = tables.add[before, k]
         if after < 0 or tables.late[after] > 0:
             continue
-        if at_boundary and not has_memory(state, tables, fleet, other, k):
+        if at_boundary and not has_memory(state.boundary_gib[other] + tables.state_gib[k], fleet.memory_gib[other]):
             continue
         blocked_us = max(state.blocked_us[other, k], state.ready_us[other])
         score = 0.0
@@ -259,7 +229,7 @@ def _other_place(
             continue
         if state.off_us[other] < end_us:
             score += weights[W_MISFIT]
-        score += packing(tables, weights, before, after)
+        score += packing(weights, tables.waste[after] - tables.waste[before], tables.room[after])
         if score < best:
             best = score
             chosen = other

@@ -208,13 +208,6 @@ def switch(state: State, tables: Tables, gpu: int, on: bool, at_us: int) -> None
 
 
 @inner
-def wait(state: State, period: int) -> None:
-    """The period waits for a GPU from now on."""
-    state.waiting[state.cursor[I_WAITING]] = period
-    state.cursor[I_WAITING] += 1
-
-
-@inner
-def has_memory(state: State, tables: Tables, fleet: Fleet, gpu: int, k: int) -> bool:
-    """Whether a GPU can receive one more of a class at the last boundary, both sides of migrations counted."""
-    return bool(state.boundary_gib[gpu] + tables.state_gib[k] <= fleet.memory_gib[gpu] + 1e-9)
+def has_memory(gib: float, memory_gib: float) -> bool:
+    """Whether a GPU can hold so much at an epoch boundary, both sides of migrations counted."""
+    return bool(gib <= memory_gib + 1e-9)

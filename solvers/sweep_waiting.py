@@ -22,7 +22,6 @@ from solvers.sweep_state import (
     note_blocked,
     put,
     take,
-    wait,
 )
 
 CONTINUED = -2  # in State.last_gpu for a moment: the period goes on and leaves those who wait
@@ -84,7 +83,8 @@ def interrupt_for(state: State, work: Work, tables: Tables, trail: Trail, period
         note_blocked(state, tables, chosen, at_us)
         take(state, work, tables, chosen, chosen_slot)
         state.last_gpu[member] = chosen
-        wait(state, member)
+        state.waiting[state.cursor[I_WAITING]] = member
+        state.cursor[I_WAITING] += 1
     return chosen
 
 
@@ -103,7 +103,7 @@ def serve_waiting(
             target = state.on_list[other_position]
             if target == source or tables.add[state.content[target], k] < 0 or state.ready_us[target] > boundary_us:
                 continue
-            if not has_memory(state, tables, fleet, target, k):
+            if not has_memory(state.boundary_gib[target] + tables.state_gib[k], fleet.memory_gib[target]):
                 continue
             if may_charge(limits, budget, source, target, tables.state_gib[k]):
                 charge(budget, source, target, tables.state_gib[k])
