@@ -1,7 +1,7 @@
 """The sweep stage: schedules for traces of any size, improved while there is time.
 
-Decides how the compiled sweep is fed, and which of its variants is kept for each stretch of time; must never know where
-prices, needs or names come from.
+Decides which variant of the compiled sweep is kept for each stretch of time; must never know where prices, needs
+or names come from.
 """
 
 from __future__ import annotations
