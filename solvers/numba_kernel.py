@@ -30,8 +30,8 @@ def sources_digest(folder: Path) -> str:
 def kernel(function: Kernel) -> Kernel:
     """Compile on first call; the typed signature of the Python function is kept."""
     # What is cached is named by the function's name. By itself numba looks only at the function's own file, and would
-    # take an old kernel from the cache after a change of an inner one in another file.
-    function.__qualname__ += f"_{sources_digest(Path(__file__).parent)}"
+    # take an old kernel from the cache after a change of an inner one in another file of the folder.
+    function.__qualname__ += f"_{sources_digest(Path(function.__code__.co_filename).parent)}"
     return cast(Kernel, numba.njit(cache=True, nogil=True)(function))
 
 
