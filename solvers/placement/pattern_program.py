@@ -28,6 +28,7 @@ FREE_SHARES = (0.0, 0.15, 0.4, 1.0)  # of the groups with whole patterns, free t
 NODES = (16, 128, 1024)  # of the search for the best filling of a GPU: more only where less decides nothing
 VARIATIONS, VARIATION = 4, 0.15  # times that patterns are priced anew, and how far (of the logarithm of each price)
 WHOLE_STEP = 0.5  # of the time that is left for whole numbers goes to each share
+WHOLE_RESERVE = 0.2  # of the whole budget stays untouched: branch and bound overruns its limits
 WHOLE_NODES_MAX = 200  # of branch and bound, where runs must repeat
 WORK_PER_WHOLE = 0.2
 WORK_PER_PATTERN = 2e-4  # units of work (milliseconds) for one pattern of one group, roughly
@@ -266,7 +267,7 @@ class _Master:
         highs.changeColsIntegrality(count, columns, np.full(count, self._integer, dtype=np.uint8))
         for option, setting in (("presolve", "on"), ("mip_abs_gap", self._slight), ("objective_target", self._slight)):
             highs.setOptionValue(option, setting)
-        end_s = (1 - share) * meter.left_s()
+        end_s = max((1 - share) * meter.left_s(), WHOLE_RESERVE * meter.total_s)
         for free in FREE_SHARES:
             loose |= random.random(len(loose)) < free
             fixed = ~loose[group]
