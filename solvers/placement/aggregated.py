@@ -118,7 +118,7 @@ class AggregatedModel:
         """A migrating session occupies memory on source and target; MiB beyond memory are counted where they stay."""
         problem, reach, sheet = self._problem, self._reach, self._sheet
         held = problem.running @ problem.state_mib
-        enters = np.maximum(reach.arrive_max, reach.place_max) @ problem.state_mib
+        enters = (reach.arrive_max + reach.place_max) @ problem.state_mib
         tight = np.flatnonzero(~reach.too_full & (held + enters > problem.memory_mib))
         rows = sheet.add_rows(len(tight), 0.0, (problem.memory_mib - held)[tight])
         sheet.put(rows[:, None, None], self._signed[tight][:, :, 1:], problem.state_mib[None, :, None])

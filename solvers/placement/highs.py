@@ -20,7 +20,7 @@ from solvers.placement.tier_by_tier import Outcome, Step, solve_tier_by_tier
 
 NAME = "highs"
 RESERVE_SHARE = 0.3  # of the time left: HiGHS looks at the clock between, not within, its steps
-BUILD_S_PER_CELL = 8e-6  # per GPU and class, with all that follows from it
+BUILD_S_PER_CELL = 30e-6  # per GPU and class, with all that follows from it
 WORK_PER_NODE = 5  # units of work: a node is a few milliseconds
 
 
@@ -46,21 +46,26 @@ class HighsModel:
         self._highspy, self._problem, self._meter = highspy, problem, meter
         self._model = AggregatedModel(problem, reach)
         program = self._model.program
-        lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = program.columns, program.rows
-        lp.col_cost_ = np.zeros(program.columns)
-        lp.col_lower_, lp.col_upper_ = program.lower, program.upper
-        lp.row_lower_, lp.row_upper_ = program.row_lower, program.row_upper
-        kinds = np.array([highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger])
-        lp.integrality_ = list(kinds[program.whole.astype(np.int64)])
-        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
-        lp.a_matrix_.start_ = program.start.astype(np.int32)
-        lp.a_matrix_.index_ = program.index.astype(np.int32)
-        lp.a_matrix_.value_ = program.value
         self._highs: Any = highspy.Highs()
         for option, value in (("output_flag", False), ("threads", 1), ("random_seed", seed % (1 << 31))):
             self._highs.setOptionValue(option, value)
-        status = self._highs.passModel(lp)
+        status = self._highs.passModel(
+            program.columns,
+            program.rows,
+            len(program.value),
+            int(highspy.MatrixFormat.kRowwise),
+            int(highspy.ObjSense.kMinimize),
+            0.0,
+            np.zeros(program.columns),
+            program.lower,
+            program.upper,
+            program.row_lower,
+            program.row_upper,
+            program.start[:-1].astype(np.int32),
+            program.index.astype(np.int32),
+            program.value,
+            program.whole.astype(np.int32),
+        )
         assert status != highspy.HighsStatus.kError, "HiGHS refuses the program"
 
     def hold(self, step: Step, value: int) -> None:
@@ -120,8 +125,9 @@ class HighsModel:
         return true_bound(self._model, step, dual)
 
     def _be_on_time(self) -> None:
-        for row, upper in zip(self._model.on_time_row, self._model.on_time_upper, strict=True):
-            self._highs.changeRowBounds(int(row), -self._highspy.kHighsInf, float(upper))
+        rows = self._model.on_time_row.astype(np.int32)
+        free = np.full(len(rows), -self._highspy.kHighsInf)
+        self._highs.changeRowsBounds(len(rows), rows, free, self._model.on_time_upper)
 
     def _limit(self, share: float) -> None:
         left_s = self._meter.left_s() * share

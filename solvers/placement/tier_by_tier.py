@@ -79,7 +79,9 @@ def solve_tier_by_tier(
         search.proves(step, outcome.bound)
         if outcome.placement is not None:
             search.offer(step, outcome.placement)
-        if outcome.status == "limit":
+        if search.refused:
+            end_reason = f"refused: {search.refused[0]}"
+        elif outcome.status == "limit":
             end_reason = "time"
         if step[0] == "meet" and search.current(step) > 0 and outcome.placement is None:
             break
@@ -145,6 +147,7 @@ class _Search:
     name: str
     value: Value = field(init=False)
     held: list[tuple[Step, int]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)  # why the solver's answers were not used: it rounds
     proven: bool = True  # all steps that are passed
     sound: bool = True  # what is proven now is true of every optimum of the steps that are passed
 
@@ -180,8 +183,9 @@ class _Search:
     def offer(self, step: Step, placement: Placement) -> None:
         """Take a placement that is allowed and better, counted up to this step; what is held may not be given up."""
         placement = tidy(placement)
-        if violations(self.problem, placement):
-            return  # rounding in the solver
+        self.refused += violations(self.problem, placement)
+        if self.refused:
+            return
         value = evaluate(self.problem, placement)
         if any(of_step(value, earlier) > limit for earlier, limit in self.held):
             return

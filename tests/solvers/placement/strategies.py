@@ -35,7 +35,7 @@ def round_tables(draw: st.DrawFn, types: int, classes: int) -> RoundTables:
             elif batching == "packed":
                 alone[t, k] = np.arange(last + 1) * draw(st.integers(1, 5)) * MS
             else:
-                base[t, k] = draw(st.sampled_from([2, 5, 5, 9, 1, 3, 7, NEVER_US // MS])) * MS
+                base[t, k] = draw(st.sampled_from([2 * MS, 5 * MS, 5 * MS, 9 * MS, 1 * MS, 3 * MS, 7 * MS, NEVER_US]))
     return RoundTables(batching=batching, alone_us=alone, base_us=base, common_us=common)
 
 
