@@ -34,4 +34,27 @@ class Solver(Protocol):
     ) -> Found: ...
 
 
-SOLVERS: Mapping[str, Callable[[], Solver]] = {}
+def _cpsat() -> Solver:
+    from solvers.placement.cpsat import solve
+
+    return solve
+
+
+def _highs() -> Solver:
+    from solvers.placement.highs import solve
+
+    return solve
+
+
+def _milp(solver_name: str) -> Solver:
+    from solvers.placement.milp import milp_through
+
+    return milp_through(solver_name)
+
+
+SOLVERS: Mapping[str, Callable[[], Solver]] = {
+    "cpsat": _cpsat,
+    "highs": _highs,
+    "milp": lambda: _milp("HiGHS"),
+    "milp-cbc": lambda: _milp("PULP_CBC_CMD"),
+}

@@ -28,7 +28,7 @@ SHARE_OF_TIME = 0.75  # of what is left, for a tier that others follow
 class Outcome:
     """What came of one tier: its bound is in the tier's own unit, microseconds for `balance`."""
 
-    status: Literal["optimal", "limit", "infeasible"]
+    status: Literal["optimal", "limit", "infeasible", "failed"]
     placement: Placement | None = None
     bound: int | None = None  # None: nothing was proven
 
@@ -81,8 +81,8 @@ def solve_tier_by_tier(
             search.offer(step, outcome.placement)
         if search.refused:
             end_reason = f"refused: {search.refused[0]}"
-        elif outcome.status == "limit":
-            end_reason = "time"
+        elif outcome.status != "optimal":
+            end_reason = "time" if outcome.status == "limit" else "the solver failed"
         if step[0] == "meet" and search.current(step) > 0 and outcome.placement is None:
             break
         search.passed(step, search.bound(step), model)
