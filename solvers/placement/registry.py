@@ -34,6 +34,12 @@ class Solver(Protocol):
     ) -> Found: ...
 
 
+def _columns() -> Solver:
+    from solvers.placement.columns import solve_columns
+
+    return solve_columns
+
+
 def _cpsat() -> Solver:
     from solvers.placement.cpsat import solve
 
@@ -53,6 +59,7 @@ def _milp(solver_name: str) -> Solver:
 
 
 SOLVERS: Mapping[str, Callable[[], Solver]] = {
+    "columns": _columns,
     "cpsat": _cpsat,
     "highs": _highs,
     "milp": lambda: _milp("HiGHS"),

@@ -1,0 +1,276 @@
+"""The linear program over patterns of whole GPUs: who leaves a GPU and who enters it, below a level.
+
+Decides whether fractions of patterns keep everybody below a level, and which whole numbers of them do; must never know
+which level is wanted. GPUs that are equal share their patterns, so the program has a row per class, one for each
+migration budget, and one per group of equal GPUs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from solvers.placement.columns_kernel import NOTHING, OUT_MAX, Patterns, Prices, Steps, best_patterns
+from solvers.placement.kernel import Given, given_of
+from solvers.placement.meter import Meter
+from solvers.placement.order import class_sizes
+from solvers.placement.problem import NEVER_US, IntArray, Problem
+
+RealArray = npt.NDArray[np.float64]
+Outcome = Literal["impossible", "possible", "undecided"]
+
+ROUNDS_MAX = 60  # of pricing at one level
+TOLERANCE = 1e-7
+FREE_SHARES = (0.0, 0.15, 0.4, 1.0)  # of the groups with whole patterns, free to change in turn
+VARIATIONS, VARIATION = 4, 0.15  # times that patterns are priced anew, and how far (of the logarithm of each price)
+WHOLE_NODES_MAX = 200  # of branch and bound, where runs must repeat
+WORK_PER_WHOLE = 0.2
+WORK_PER_PATTERN = 2e-4  # units of work (milliseconds) for one pattern of one group, roughly
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pattern:
+    """One way to change a GPU of a group."""
+
+    group: int
+    out: tuple[int, ...]  # [classes]
+    arrived: tuple[int, ...]  # [classes]
+    placed: tuple[int, ...]  # [classes]
+
+
+class PatternProgram:
+    """One problem at any level; patterns found at one level are kept for the others.
+
+    `placed` [classes] are those who have to be placed. A level is impossible if at some prices those who must be
+    placed are worth more than all GPUs together can earn by taking them; that holds whatever patterns are known.
+    """
+
+    def __init__(self, problem: Problem, placed: IntArray) -> None:
+        self.problem, self.placed = problem, placed
+        self.given: Given = given_of(problem)
+        self.gpu_of_group, self.group_of, self.size_of = _groups(problem)
+        weight = class_sizes(problem)
+        self.weight = weight / weight.max()
+        self._prices = Prices(arriving=self.weight, placing=self.weight, migrating=np.zeros(problem.classes))
+        self._budget_prices = np.zeros(2)
+        self._steps = _least_steps(problem)
+        able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
+        self._enter_max = able[self.gpu_of_group].astype(np.int64)
+        self._known: dict[Pattern, int] = {}  # pattern -> its latency
+
+    @property
+    def proves(self) -> bool:
+        """Whether impossible levels are impossible for every placement: patterns hold all that may leave a GPU."""
+        problem = self.problem
+        able = np.minimum(problem.out_max, problem.running.sum(axis=1))
+        return bool((able <= OUT_MAX).all() and (self.placed == problem.waiting).all())
+
+    def test(self, level_us: int, meter: Meter) -> tuple[Outcome, _Master | None]:
+        """Whether fractions of patterns keep everybody below the level; where they do, the program that shows it."""
+        found = self._price(level_us, meter)
+        if self._deficit() > TOLERANCE or (found.profit <= NOTHING).any():
+            return "impossible", None
+        master = _Master(self)
+        master.add([p for p, latency_us in self._known.items() if latency_us <= level_us])
+        master.add(self._patterns(found, found.profit > NOTHING))
+        for _ in range(ROUNDS_MAX):
+            missing = master.relax(meter)
+            if missing is None or meter.over():
+                return "undecided", None
+            if missing <= TOLERANCE:
+                return "possible", master
+            self._prices, self._budget_prices, earned = master.prices()
+            found = self._price(level_us, meter)
+            if self._deficit() > TOLERANCE:
+                return "impossible", None
+            if not master.add(self._patterns(found, found.profit > earned + TOLERANCE)):
+                return "undecided", None
+        return "undecided", None
+
+    def vary(self, master: _Master, level_us: int, meter: Meter, random: np.random.Generator) -> None:
+        """More patterns that are good at prices near those that were found: whole numbers need a choice."""
+        prices = self._prices
+        for _ in range(VARIATIONS):
+            near = np.exp(VARIATION * random.standard_normal((2, self.problem.classes)))
+            self._prices = prices._replace(arriving=prices.arriving * near[0], placing=prices.placing * near[1])
+            found = self._price(level_us, meter)
+            master.add(self._patterns(found, found.profit > NOTHING))
+        self._prices = prices
+
+    def _price(self, level_us: int, meter: Meter) -> Patterns:
+        groups, classes = len(self.gpu_of_group), self.problem.classes
+        self._best = Patterns(
+            out=np.zeros((groups, classes), np.int64),
+            arrived=np.zeros((groups, classes), np.int64),
+            placed=np.zeros((groups, classes), np.int64),
+            profit=np.zeros(groups),
+            highest=np.zeros(groups),
+        )
+        best_patterns(
+            self.given, self.gpu_of_group, level_us, self._enter_max, self._prices, self._steps, self._best
+        )
+        meter.spend(WORK_PER_PATTERN * groups * (1 + classes) ** 2)
+        return self._best
+
+    def _deficit(self) -> float:
+        """What those who must be placed are worth beyond all that GPUs can earn; above 0 the level is impossible."""
+        budgets = np.array([self.problem.moves_max, self.problem.moved_mib_max], dtype=np.float64)
+        earned = float(self._best.highest @ self.size_of)
+        return float(self._prices.placing @ self.placed - self._budget_prices @ budgets) - earned
+
+    def _patterns(self, found: Patterns, which: npt.NDArray[np.bool_]) -> list[Pattern]:
+        rows = np.flatnonzero(which)
+        after = self.problem.running[self.gpu_of_group] - found.out + found.arrived + found.placed
+        latency_us = self.problem.tables.latency_us(self.problem.gpu_type[self.gpu_of_group], after)
+        parts = (found.out.tolist(), found.arrived.tolist(), found.placed.tolist())
+        patterns = [
+            Pattern(group=g, out=tuple(parts[0][g]), arrived=tuple(parts[1][g]), placed=tuple(parts[2][g]))
+            for g in rows.tolist()
+        ]
+        self._known.update(zip(patterns, latency_us[rows].tolist(), strict=True))
+        return patterns
+
+
+class _Master:
+    """min weighted sessions without a place and budgets exceeded, s.t. everybody is covered, one pattern per GPU."""
+
+    def __init__(self, program: PatternProgram) -> None:
+        import highspy
+
+        problem = program.problem
+        classes, sizes = problem.classes, program.size_of.astype(np.float64)
+        self._classes, self._first = classes, 2 * classes + 2
+        self.columns: list[Pattern] = []
+        self._has: set[Pattern] = set()
+        self._state_mib = problem.state_mib.astype(np.float64)
+        # A migration is never worth more than the class that migrates, nor a MiB more than that of the smallest state.
+        slack = np.concatenate([program.weight, program.weight, [1.0, 1.0 / float(self._state_mib.min())]])
+        rows = self._first + len(sizes)
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = self._first, rows
+        lp.col_cost_ = slack
+        lp.col_lower_, lp.col_upper_ = np.zeros(self._first), np.full(self._first, highspy.kHighsInf)
+        budgets = np.array([problem.moves_max, problem.moved_mib_max], dtype=np.float64)
+        wanted = np.concatenate([np.zeros(classes), program.placed.astype(np.float64)])
+        lp.row_lower_ = np.concatenate([wanted, np.full(2, -highspy.kHighsInf), sizes])
+        lp.row_upper_ = np.concatenate([np.full(2 * classes, highspy.kHighsInf), budgets, sizes])
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+        lp.a_matrix_.start_ = np.arange(self._first + 1, dtype=np.int32)
+        lp.a_matrix_.index_ = np.arange(self._first, dtype=np.int32)
+        lp.a_matrix_.value_ = np.concatenate([np.ones(2 * classes), [-1.0, -1.0]])
+        self._highs: Any = highspy.Highs()
+        for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off")):
+            self._highs.setOptionValue(option, value)
+        self._highs.passModel(lp)
+        self._optimal = highspy.HighsModelStatus.kOptimal
+        self._infinity = highspy.kHighsInf
+        self._integer = int(highspy.HighsVarType.kInteger)
+        self._slight = 0.5 * float(slack[:classes].min())  # less than one session without a place
+
+    def add(self, patterns: list[Pattern]) -> bool:
+        """Patterns that are not there yet become columns; True if there was one."""
+        new = [p for p in dict.fromkeys(patterns) if p not in self._has]
+        if not new:
+            return False
+        self._has.update(new)
+        self.columns += new
+        out = np.array([p.out for p in new], dtype=np.float64)
+        rows = np.zeros((len(new), self._first))
+        rows[:, : self._classes] = np.array([p.arrived for p in new]) - out
+        rows[:, self._classes : 2 * self._classes] = np.array([p.placed for p in new])
+        rows[:, -2] = out.sum(axis=1)
+        rows[:, -1] = out @ self._state_mib
+        column, index = np.nonzero(rows)
+        group = self._first + np.array([p.group for p in new])
+        # Each column is its non-zero rows, then the row of its group.
+        column = np.concatenate([column, np.arange(len(new))])
+        index = np.concatenate([index, group])
+        value = np.concatenate([rows[rows != 0], np.ones(len(new))])
+        order = np.argsort(column, kind="stable")
+        starts = np.searchsorted(column[order], np.arange(len(new)))
+        self._highs.addCols(
+            len(new), np.zeros(len(new)), np.zeros(len(new)), np.full(len(new), self._infinity), len(index),
+            starts.astype(np.int32), index[order].astype(np.int32), value[order],
+        )  # fmt: skip
+        return True
+
+    def relax(self, meter: Meter) -> float | None:
+        """The least weighted shortage with fractions of patterns; None without an answer in time."""
+        if not meter.repeats:
+            self._highs.setOptionValue("time_limit", self._highs.getRunTime() + max(1e-3, meter.left_s()))
+        self._highs.run()
+        if self._highs.getModelStatus() != self._optimal:
+            return None
+        meter.spend(1e-3 * self._highs.getInfo().simplex_iteration_count)
+        return float(self._highs.getInfo().objective_function_value)
+
+    def prices(self) -> tuple[Prices, RealArray, RealArray]:
+        """Prices of classes; those of the two budgets; what each group earns."""
+        dual = np.array(self._highs.getSolution().row_dual, dtype=np.float64)
+        arriving, placing = np.maximum(dual[: 2 * self._classes], 0.0).reshape(2, self._classes)
+        budgets = np.maximum(-dual[2 * self._classes : self._first], 0.0)
+        migrating = budgets[0] + budgets[1] * self._state_mib
+        prices = Prices(arriving=arriving.copy(), placing=placing.copy(), migrating=migrating)
+        return prices, budgets, -dual[self._first :]
+
+    def whole(self, meter: Meter, share: float, random: np.random.Generator) -> dict[Pattern, int] | None:
+        """Whole numbers of GPUs by pattern with no shortage, from the patterns at hand; None if none was found.
+
+        Groups whose patterns are whole in the relaxation keep them at first; then ever more groups are free to change.
+        At most `share` of what is left on the meter is used.
+        """
+        highs, count = self._highs, len(self.columns)
+        value = np.zeros(count)
+        known = np.array(highs.getSolution().col_value[self._first :])
+        value[: len(known)] = known
+        group = np.array([p.group for p in self.columns])
+        columns = np.arange(self._first, self._first + count, dtype=np.int32)
+        loose = np.zeros(int(group.max()) + 1, dtype=np.bool_)
+        loose[group[np.abs(value - np.rint(value)) > TOLERANCE]] = True
+        highs.changeColsIntegrality(count, columns, np.full(count, self._integer, dtype=np.uint8))
+        for option, setting in (("presolve", "on"), ("mip_abs_gap", self._slight), ("objective_target", self._slight)):
+            highs.setOptionValue(option, setting)
+        end_s = (1 - share) * meter.left_s()
+        for free in FREE_SHARES:
+            loose |= random.random(len(loose)) < free
+            fixed = ~loose[group]
+            lower = np.where(fixed, np.rint(value), 0.0)
+            upper = np.where(fixed, np.rint(value), self._infinity)
+            highs.changeColsBounds(count, columns, lower, upper)
+            if meter.repeats:
+                highs.setOptionValue("mip_max_nodes", WHOLE_NODES_MAX)
+            else:
+                highs.setOptionValue("time_limit", highs.getRunTime() + max(1e-3, meter.left_s() - end_s))
+            highs.run()
+            meter.spend(WORK_PER_WHOLE * (1 + int(loose.sum())))
+            info = highs.getInfo()
+            if info.primal_solution_status == 2 and info.objective_function_value <= self._slight:
+                found = highs.getSolution().col_value[self._first :]
+                return {p: round(many) for p, many in zip(self.columns, found, strict=True) if many > 0.5}
+            if meter.over(end_s):
+                break
+        return None
+
+
+def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
+    """Equal GPUs: one of each group, the group of each GPU, how many each group has."""
+    parts = [problem.gpu_type, problem.running, problem.memory_mib, problem.receives, problem.out_max, problem.in_max]
+    keys = np.column_stack(parts).astype(np.int64)
+    _, first, inverse, size = np.unique(keys, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    return first.astype(np.int64), inverse.ravel().astype(np.int64), size.astype(np.int64)
+
+
+def _least_steps(problem: Problem) -> Steps:
+    """Differences of the tables, each the least from there on; a batch that may not run is never entered."""
+    alone, common = problem.tables.alone_us, problem.tables.common_us
+    own_us = _least_from(np.where(alone[:, :, 1:] < NEVER_US, np.diff(alone, axis=2), NEVER_US))
+    shared_us = _least_from(np.where(common[:, 1:] < NEVER_US, np.diff(common, axis=1), NEVER_US))
+    return Steps(own_us=own_us, shared_us=shared_us, least_us=own_us[:, :, 0].min(axis=1)[:, None] + shared_us)
+
+
+def _least_from(values: IntArray) -> IntArray:
+    """The least of each value and all that follow, along the last axis."""
+    return np.ascontiguousarray(np.minimum.accumulate(values[..., ::-1], axis=-1)[..., ::-1]).astype(np.int64)
