@@ -16,6 +16,7 @@ from solvers.placement.pattern_level import FloatArray, IntArray, Level, Rows
 
 _BUCKETS = 16  # groups are summed up in so many parts; more parts: fewer rounds, larger linear programs
 _WHOLE = 1 << 24  # prices are rounded to this part of a unit before they certify anything
+_ZERO = 1e-6
 _TIGHT = 0.02  # sessions of slack: prices this close to the best are good enough
 
 
@@ -70,30 +71,38 @@ def certifies(level: Level, rows: Rows, prices: FloatArray) -> bool:
     return bool(int(np.maximum.reduceat(value, level.starts) @ level.size) < int(whole @ rows.least))
 
 
-def least_slack(level: Level, rows: Rows, start: FloatArray | None, go_on: Callable[[], bool]) -> Priced:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaxed:
+    """Where the relaxation ended: prices, and a mixture of choices that leaves (nearly) as much slack."""
+
+    best: Priced
+    points: list[Priced]
+    weights: FloatArray  # [points, groups]: of each choice in the mixture
+    rounds: int
+
+
+def least_slack(level: Level, rows: Rows, start: FloatArray | None, go_on: Callable[[], bool]) -> Relaxed:
     """Prices with (nearly) the least slack; stops at the first that are negative, and when told to."""
     groups, width = len(level.size), rows.count
-    buckets = np.minimum(np.arange(groups) * _BUCKETS // groups, _BUCKETS - 1)
+    buckets = np.arange(groups) * min(_BUCKETS, groups) // groups
     edges = np.flatnonzero(np.diff(buckets, prepend=-1))
     master = _Master(rows, len(edges))
     points = [np.full(width, 1.0 / width)] if start is None else [start]
-    best: Priced | None = None
+    known: list[Priced] = []
     while True:
         for point in points:
             one = price(level, rows, point / rows.unit)
-            if best is None or one.slack < best.slack:
-                best = one
-            if best.slack < -1e-6:
-                return best
+            known.append(one)
             gain = gains(level, rows, one.pair, one.cap) * level.size[:, None] / rows.unit
             master.add(np.add.reduceat(gain, edges, axis=0))
-        assert best is not None
-        found = master.solve()
+        best = min(known, key=lambda one: one.slack)
+        found = master.solve() if best.slack >= -_ZERO else None
         if found is None:
-            return best
+            return Relaxed(best=best, points=known, weights=np.zeros((0, groups)), rounds=len(known))
         low, point = found
         if best.slack - low <= _TIGHT or not go_on():
-            return best
+            weights = master.weights()[:, buckets]
+            return Relaxed(best=best, points=known, weights=weights, rounds=len(known))
         points = [0.5 * point + 0.5 * best.prices * rows.unit, point] if best.slack - low > 1.0 else [point]
 
 
@@ -144,6 +153,12 @@ class _Master:
             index.ravel(),
             values,
         )
+
+    def weights(self) -> FloatArray:
+        """How much of each known choice the optimal mixture has, per bucket [points, buckets]."""
+        duals = np.array(self._highs.getSolution().row_dual[1:]).reshape(-1, self._buckets)
+        weights = np.maximum(duals, 0)
+        return np.asarray(weights / np.maximum(weights.sum(axis=0), 1e-12), dtype=np.float64)
 
     def solve(self) -> tuple[float, FloatArray] | None:
         self._highs.run()
