@@ -77,11 +77,13 @@ class _Fleet:
         """Sessions that each GPU may have within a latency; -1 if it may not even be empty."""
         fit = (self.latency_us <= limit_us).sum(axis=1) - 1
         everybody = int(self.now.sum()) + self.placed
-        return np.asarray(np.where(fit == self.latency_us.shape[1] - 1, everybody, fit)[self.gpu_type], dtype=np.int64)
+        most = np.where(fit == self.latency_us.shape[1] - 1, everybody, fit)
+        return np.asarray(most[self.gpu_type], dtype=np.int64)
 
     def gives(self, limit_us: int) -> IntArray:
         """Sessions that have to leave each GPU."""
-        return np.maximum(self.give_least, self.now - self.most_us(min(limit_us, self.stay_limit_us)))
+        surplus = self.now - self.most_us(min(limit_us, self.stay_limit_us))
+        return np.asarray(np.maximum(self.give_least, surplus), dtype=np.int64)
 
     def moves(self, gives: IntArray) -> int:
         """Migrations altogether, if these are the fewest that each GPU has to give."""

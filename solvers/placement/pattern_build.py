@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.placement.pattern_level import BoolArray, IntArray, Level
-from solvers.placement.problem import Problem
+from solvers.placement.pattern_level import Level
+from solvers.placement.problem import BoolArray, IntArray, Problem
 from solvers.placement.solution import Placement
 
 
@@ -19,7 +19,7 @@ def build_placement(problem: Problem, level: Level, pair: IntArray, cap: IntArra
     kind = level.pairs.kind[pair]
     gpu_type = level.kind_type[kind]
     slots = np.maximum(level.caps[gpu_type, cap] - level.pairs.stay[pair], 0)
-    slots = np.where(problem.receives & (cap > 0), slots, 0)
+    slots = np.where(problem.receives, slots, 0)
     hosts = np.minimum(problem.in_max, slots)
     free_mib = problem.memory_mib - problem.running @ problem.state_mib
     admits = level.admits[gpu_type, cap]

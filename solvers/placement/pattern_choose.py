@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from solvers.placement.pattern_dual import Relaxed, gains, price, values_of
-from solvers.placement.pattern_level import FloatArray, IntArray, Level, Rows
+from solvers.placement.pattern_dual import Relaxed, gains, values_of
+from solvers.placement.pattern_level import FloatArray, Level, Rows
+from solvers.placement.problem import IntArray
 
 _COLUMNS_FIRST = 600  # the first MILP has the most promising patterns only
 _COLUMNS_MAX = 20_000  # no MILP has more
@@ -42,21 +43,20 @@ def round_mixture(level: Level, rows: Rows, relaxed: Relaxed) -> Chosen:
     fixed = same.all(axis=0)
     counts[first[fixed], groups[fixed]] = level.size[fixed]
     error = np.zeros(rows.count)
-    for group in np.flatnonzero(~fixed):
-        mine = np.flatnonzero(weights[:, group])
-        gain = gains(level, rows, pair[mine, group], cap[mine, group]) / rows.unit
-        wish = weights[mine, group] / weights[mine, group].sum() * level.size[group]
-        error -= wish @ gain
+    for one in np.flatnonzero(~fixed):
+        mine = np.flatnonzero(weights[:, one])
+        gain = gains(level, rows, pair[mine, one], cap[mine, one]) / rows.unit
+        wish = weights[mine, one] / weights[mine, one].sum() * level.size[one]
         whole = np.floor(wish + 1e-9).astype(np.int64)
-        error += whole @ gain
-        for _ in range(int(level.size[group] - whole.sum())):
+        error += (whole - wish) @ gain
+        for _ in range(int(level.size[one] - whole.sum())):
             after = error + gain
             pick = int(np.minimum(after, 0).sum(axis=1).argmax())
             whole[pick] += 1
             error = after[pick]
-        counts[mine, group] = whole
-    point, group = np.nonzero(counts)
-    return _for_gpus(level, rows, group, pair[point, group], cap[point, group], counts[point, group], "rounded")
+        counts[mine, one] = whole
+    used = np.nonzero(counts)
+    return _for_gpus(level, rows, used[1], pair[used], cap[used], counts[used], "rounded")
 
 
 def _for_gpus(
@@ -114,9 +114,8 @@ def _columns(level: Level, rows: Rows, relaxed: Relaxed) -> tuple[IntArray, IntA
     most = np.maximum.reduceat(value, level.starts)[pairs.group]
     rest = value - best[pairs.kind, pairs.caps, pairs.stay]
     cost = (most - rest)[:, None] - slots[pairs.kind, :, pairs.stay]
-    caps = level.caps[level.kind_type[pairs.kind]]
-    entering = np.clip(caps - pairs.stay[:, None], 0, level.kind_room[pairs.kind][:, None])
-    useful = (np.arange(caps.shape[1]) <= pairs.caps[:, None]) & (entering > 0)
+    entering = level.slots[pairs.kind, :, pairs.stay]
+    useful = (np.arange(entering.shape[1]) <= pairs.caps[:, None]) & (entering > 0)
     useful[:, 0] = True
     # Of caps that let equally many enter the least admits most.
     useful[:, 1:] &= (entering[:, 1:] > entering[:, :-1]) | (entering[:, :-1] == 0)
@@ -171,6 +170,3 @@ def _solve(
         return None, "limit"
     counts[free] = np.rint(np.array(highs.getSolution().col_value)).astype(np.int64)
     return counts, "optimal"
-
-
-__all__ = ["Chosen", "by_milp", "price", "round_mixture"]

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.placement.pattern_level import FloatArray, IntArray, Level, Rows
+from solvers.placement.pattern_level import FloatArray, Level, Rows
+from solvers.placement.problem import IntArray
 
 _BUCKETS = 16  # groups are summed up in so many parts; more parts: fewer rounds, larger linear programs
 _WHOLE = 1 << 24  # prices are rounded to this part of a unit before they certify anything
@@ -49,9 +50,8 @@ def price(level: Level, rows: Rows, prices: FloatArray) -> Priced:
     most = np.maximum.reduceat(value, level.starts)
     at_best = np.flatnonzero(value >= most[pairs.group])
     pair = at_best[np.searchsorted(pairs.group[at_best], np.arange(len(level.size)))]
-    reached = slots[pairs.kind[pair], :, pairs.stay[pair]] >= best[pairs.kind[pair], pairs.caps[pair], pairs.stay[pair]][
-        :, None
-    ]
+    kind, stay = pairs.kind[pair], pairs.stay[pair]
+    reached = slots[kind, :, stay] >= best[kind, pairs.caps[pair], stay][:, None]
     slack = float(most @ level.size - prices @ rows.least)
     return Priced(prices=prices, slack=slack, pair=pair, cap=reached.argmax(axis=1))
 
@@ -108,7 +108,7 @@ def least_slack(level: Level, rows: Rows, start: FloatArray | None, go_on: Calla
 
 @dataclass(slots=True, init=False)
 class _Master:
-    """min sum of buckets - least . prices, prices >= 0 with sum 1, each bucket at least what each known choice gives."""
+    """min sum of buckets - least . prices; prices >= 0 with sum 1; a bucket is what the best known choice gives."""
 
     _highs: Any
     _width: int

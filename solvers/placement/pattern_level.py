@@ -5,8 +5,8 @@ are chosen, nor which GPU ends up with which.
 
 At a limit L a class k has a capacity per GPU type, the most sessions that may share a GPU with it. Classes with equal
 capacities are one *level*. A pattern of a GPU is a multiset of levels that leave it, and a cap c, one of the
-capacities: levels with capacity >= c may then enter, up to c sessions in all. Whoever leaves has to enter elsewhere, and
-all who wait have to enter: by Hall's theorem that is possible exactly if, for all sets of levels Q2 within Q1,
+capacities: levels with capacity >= c may then enter, up to c sessions in all. Whoever leaves has to enter elsewhere,
+and all who wait have to enter: by Hall's theorem that is possible exactly if, for all sets of levels Q2 within Q1,
 
     slots that admit some level of Q2, plus slots for migrants that admit some level of Q1 only
         >= waiting sessions of Q2 + sessions that leave, of Q1.
@@ -16,18 +16,18 @@ Memory is relaxed to a number of the smallest states. So if no choice of pattern
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from solvers.placement.problem import NO_TARGET_US, BoolArray, IntArray, Problem
+from solvers.placement.problem import NEVER_US, NO_TARGET_US, BoolArray, IntArray, Problem
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 _SETS_MAX = 96  # sets of levels that get rows; further sets only make the relaxation weaker
+_MIXED_MAX = 500  # the same, of sets within sets
 _PAIRS_MAX = 400_000  # patterns before caps; more would not be built in time
 
 
@@ -54,16 +54,15 @@ class Ground:
     def limits_us(self) -> IntArray:
         """Every latency that a GPU with somebody on it can have, ascending."""
         base = self.base_us[:, self.present]
-        return np.unique(base[:, :, None] + self.common_us[:, None, 1:])
+        every = np.unique(base[:, :, None] + self.common_us[:, None, 1:])
+        return every[every < NEVER_US]
 
 
 def ground(problem: Problem, *, on_time: bool, leave_least: int) -> Ground:
     """`on_time`: nobody may be late; `leave_least`: sessions that leave the GPUs to be emptied."""
     types, gpu_type = np.unique(problem.gpu_type, return_inverse=True)
     present = (problem.running.sum(axis=0) + problem.waiting) > 0
-    free_mib = problem.memory_mib - problem.running @ problem.state_mib
-    smallest_mib = int(problem.state_mib[present].min(initial=1 << 40))
-    room = np.where(problem.receives, np.maximum(free_mib // smallest_mib, 0), 0)
+    room = _room(problem, int(problem.state_mib[present].min(initial=1 << 40)))
     return Ground(
         gpu_type=gpu_type.astype(np.int64),
         base_us=problem.tables.base_us[types],
@@ -81,6 +80,17 @@ def ground(problem: Problem, *, on_time: bool, leave_least: int) -> Ground:
         moved_mib_max=problem.moved_mib_max,
         late_us=problem.target_us if on_time else np.full(problem.classes, NO_TARGET_US),
     )
+
+
+def careful(problem: Problem, given: Ground, state_mib: int) -> Ground:
+    """As if all states had this size: from the largest on, patterns surely fit memory; but they prove nothing."""
+    room = _room(problem, state_mib)
+    return replace(given, room=room, arrive_most=np.minimum(problem.in_max, room))
+
+
+def _room(problem: Problem, state_mib: int) -> IntArray:
+    free_mib = problem.memory_mib - problem.running @ problem.state_mib
+    return np.where(problem.receives, np.maximum(free_mib // state_mib, 0), 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +121,18 @@ class Rows:
     def count(self) -> int:
         return len(self.least)
 
+    def only(self, chosen: IntArray) -> Rows:
+        """Some of these rows."""
+        return Rows(
+            wide=self.wide[chosen],
+            narrow=self.narrow[chosen],
+            slot_gain=self.slot_gain[chosen],
+            give_gain=self.give_gain[chosen],
+            leaving_gain=self.leaving_gain[chosen],
+            least=self.least[chosen],
+            unit=self.unit[chosen],
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
@@ -118,11 +140,11 @@ class Level:
 
     limit_us: int
     level_of: IntArray  # [classes]; -1: absent
-    cap: IntArray  # [types, levels]
+    waiting: IntArray  # [levels]
+    slots: IntArray  # [kinds, caps + 1, sessions that stay + 1]: how many may enter
     caps: IntArray  # [types, caps + 1]: distinct capacities ascending from column 1; 0: no such cap
     admits: BoolArray  # [types, caps + 1, levels]
     kind_type: IntArray
-    kind_room: IntArray
     kind_arrive: IntArray
     kind_leaving: BoolArray
     group_of: IntArray  # [gpus]
@@ -162,23 +184,23 @@ def build(given: Ground, limit_us: int) -> Level | str:
     sets = _sets(admits)
     wide = np.concatenate([sets, sets])
     narrow = np.concatenate([sets, np.zeros_like(sets)])
-    shape = (kinds, caps, admits, int(pairs.stay.max(initial=0)))
-    rows = _join(_cover_rows(wide, narrow, waiting, *shape), _budget_rows(given, smallest, *shape))
+    slots = _slots(kinds, caps, int(pairs.stay.max(initial=0)))
+    budget = _budget_rows(given, smallest, slots.shape)
     return Level(
         limit_us=limit_us,
         level_of=level_of,
-        cap=cap,
+        waiting=waiting,
+        slots=slots,
         caps=caps,
         admits=admits,
         kind_type=kinds[:, 0],
-        kind_room=kinds[:, 1],
         kind_arrive=kinds[:, 2],
         kind_leaving=kinds[:, 3] > 0,
         group_of=group_of,
         size=np.bincount(group_of, minlength=len(groups)),
         pairs=pairs,
         starts=starts,
-        rows=rows,
+        rows=join(_cover_rows(wide, narrow, waiting, slots, kinds[:, 2], admits[kinds[:, 0]]), budget),
     )
 
 
@@ -271,15 +293,19 @@ def _sets(admits: BoolArray) -> BoolArray:
     return chosen[chosen.any(axis=1)]
 
 
+def _slots(kinds: IntArray, caps: IntArray, most: int) -> IntArray:
+    """How many may enter, by kind, cap and who stays; nobody with cap 0."""
+    slots = caps[kinds[:, 0]][:, :, None] - np.arange(most + 1)
+    return np.asarray(np.clip(slots, 0, kinds[:, 1][:, None, None]), dtype=np.int64)
+
+
 def _cover_rows(
-    wide: BoolArray, narrow: BoolArray, waiting: IntArray, kinds: IntArray, caps: IntArray, admits: BoolArray, most: int
+    wide: BoolArray, narrow: BoolArray, waiting: IntArray, slots: IntArray, arrive: IntArray, admits: BoolArray
 ) -> Rows:
-    """Enough slots for those of `narrow` who wait and those of `wide` who migrate."""
-    gpu_type, room, arrive = kinds[:, 0], kinds[:, 1], kinds[:, 2]
-    slots = np.clip(caps[gpu_type][:, :, None] - np.arange(most + 1), 0, room[:, None, None])
+    """Enough slots for those of `narrow` who wait and those of `wide` who migrate; `admits` by kind."""
     hosts = np.minimum(slots, arrive[:, None, None])
-    for_all = np.einsum("rq,tcq->rtc", narrow, admits)[:, gpu_type, :, None]
-    for_migrants = np.einsum("rq,tcq->rtc", wide, admits)[:, gpu_type, :, None]
+    for_all = (admits @ narrow.T).transpose(2, 0, 1)[:, :, :, None]
+    for_migrants = (admits @ wide.T).transpose(2, 0, 1)[:, :, :, None]
     return Rows(
         wide=wide,
         narrow=narrow,
@@ -291,11 +317,9 @@ def _cover_rows(
     )
 
 
-def _budget_rows(
-    given: Ground, smallest_mib: IntArray, kinds: IntArray, caps: IntArray, admits: BoolArray, most: int
-) -> Rows:
+def _budget_rows(given: Ground, smallest_mib: IntArray, shape: tuple[int, ...]) -> Rows:
     """Migrations in number, in size, and away from GPUs that are to be emptied."""
-    levels = admits.shape[2]
+    levels = len(smallest_mib)
     give_gain = [np.full(levels, -1, dtype=np.int64)]
     leaving_gain, least, unit = [0], [-min(given.moves_max, int(given.running.sum()))], [1.0]
     if given.moved_mib_max < given.moves_max * int(given.state_mib.max()):
@@ -309,7 +333,7 @@ def _budget_rows(
     return Rows(
         wide=nobody,
         narrow=nobody,
-        slot_gain=np.zeros((len(least), len(kinds), caps.shape[1], most + 1), dtype=np.int64),
+        slot_gain=np.zeros((len(least), *shape), dtype=np.int64),
         give_gain=np.array(give_gain),
         leaving_gain=np.array(leaving_gain, dtype=np.int64),
         least=np.array(least, dtype=np.int64),
@@ -317,7 +341,8 @@ def _budget_rows(
     )
 
 
-def _join(first: Rows, second: Rows) -> Rows:
+def join(first: Rows, second: Rows) -> Rows:
+    """All rows of both."""
     return Rows(
         wide=np.concatenate([first.wide, second.wide]),
         narrow=np.concatenate([first.narrow, second.narrow]),
@@ -329,13 +354,12 @@ def _join(first: Rows, second: Rows) -> Rows:
     )
 
 
-def mixed_sets(rows: Rows) -> tuple[BoolArray, BoolArray]:
-    """Pairs Q1, Q2 with Q2 strictly within Q1 and not empty: the rows of Hall's condition that are not built at first."""
-    sets = rows.narrow[rows.narrow.any(axis=1)]
-    pairs = [(a, b) for a, b in combinations(range(len(sets)), 2)]
-    pairs += [(b, a) for a, b in pairs]
-    inside = [(a, b) for a, b in pairs if (sets[b] <= sets[a]).all() and (sets[b] < sets[a]).any()]
-    if not inside:
-        return sets[:0], sets[:0]
-    wide, narrow = np.array(inside).T
-    return sets[wide], sets[narrow]
+def mixed_rows(level: Level) -> Rows | None:
+    """The rows of Hall's condition that are not built at first: Q2 is not empty and strictly within Q1."""
+    sets = level.rows.narrow[level.rows.narrow.any(axis=1)]
+    within = (sets[:, None, :] <= sets[None, :, :]).all(axis=2) & ~np.eye(len(sets), dtype=np.bool_)
+    narrow, wide = np.nonzero(within)
+    if not len(wide) or len(wide) > _MIXED_MAX:
+        return None
+    admits = level.admits[level.kind_type]
+    return _cover_rows(sets[wide], sets[narrow], level.waiting, level.slots, level.kind_arrive, admits)

@@ -32,7 +32,14 @@ def best_tiers(problem: Problem) -> Tiers:
                 reached[key] = reached.get(key, set()) | new
         states = {key: _undominated(values) for key, values in reached.items()}
     ends = [
-        (repair, int(problem.waiting.sum()) - sum(key[problem.classes : 2 * problem.classes]), meet, leave, worst, key[-1])
+        (
+            repair,
+            int(problem.waiting.sum()) - sum(key[problem.classes : 2 * problem.classes]),
+            meet,
+            leave,
+            worst,
+            key[-1],
+        )
         for key, values in states.items()
         if not any(key[: problem.classes])
         for repair, meet, leave, worst in values
@@ -68,9 +75,7 @@ def _choices(problem: Problem, gpu: int) -> Iterator[tuple[tuple[int, ...], tupl
                 after = [now[k] - out[k] + arrived[k] + placed[k] for k in classes]
                 latency_us = _latency_us(problem, gpu, after)
                 held = sum((now[k] + arrived[k] + placed[k]) * state[k] for k in classes)
-                forbidden = (
-                    not problem.receives[gpu] or held > problem.memory_mib[gpu] or latency_us >= NEVER_US
-                )
+                forbidden = not problem.receives[gpu] or held > problem.memory_mib[gpu] or latency_us >= NEVER_US
                 if enters and forbidden:
                     continue
                 moved_mib = sum(out[k] * state[k] for k in classes)

@@ -1,0 +1,212 @@
+"""Least worst latency for batching `turboserve`: limits are tested one by one, each by choosing patterns of GPUs.
+
+Decides which limit is tested next, what a test proves and when to stop; must never know what a pattern is made of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from solvers.placement.check import evaluate, violations
+from solvers.placement.meter import Meter
+from solvers.placement.pattern_build import build_placement
+from solvers.placement.pattern_choose import Chosen, by_milp, round_mixture
+from solvers.placement.pattern_dual import certifies, gains, least_slack
+from solvers.placement.pattern_level import Ground, Level, Rows, build, careful, ground, join, mixed_rows
+from solvers.placement.problem import IntArray, Problem
+from solvers.placement.registry import Found
+from solvers.placement.solution import Bounds, Placement, Value, better
+
+_RESERVE = 0.1  # share of the time that is left for whatever overruns
+_MILP_SHARE = 0.6  # of the time that is left, for one MILP
+_MILP_SECONDS_MIN = 0.02  # below this a MILP is not begun
+_WORK_FIRST = 3.0  # a test costs this much, plus ...
+_WORK_PER_PAIR = 0.001  # ... so much for each pattern, in each round
+_WORK_PER_COLUMN = 0.05  # a MILP, whose nodes are limited
+_NODES_MAX = 200
+_ITERATIONS_MAX = 20_000
+_CUT_ROUNDS = 4
+
+Verdict = Literal["too low", "built", "open", "no time"]
+
+
+def solve(problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, bounds: Bounds) -> Found:
+    """The least worst latency at which everybody can be placed, with proof; or the hint and a better bound."""
+    del seed
+    value = None if hint is None else evaluate(problem, hint)
+    reason = _why_not(problem, value)
+    if reason:
+        return Found(placement=None, bounds=bounds, end_reason=f"does not apply: {reason}")
+    assert hint is not None
+    assert value is not None
+    leaves = int(problem.running[problem.leaving].sum()) - value.leave if problem.tiers.leave else 0
+    given = ground(problem, on_time=problem.tiers.meet, leave_least=leaves)
+    limits = given.limits_us()
+    search = _Search(
+        problem=problem,
+        meter=meter,
+        given=given,
+        limits_us=limits,
+        best=hint,
+        value=value,
+        low=int(np.searchsorted(limits, bounds.balance)),
+    )
+    end_reason = search.run(from_below=bounds.balance > 0)
+    if not len(limits):
+        return Found(placement=hint, bounds=bounds, end_reason="nobody to place")
+    proven = min(int(limits[min(search.low, len(limits) - 1)]), search.value.balance)
+    if proven > bounds.balance:
+        bounds = replace(bounds, balance=proven, proofs=bounds.proofs | {"balance": "patterns"})
+    return Found(placement=search.best, bounds=bounds, end_reason=end_reason)
+
+
+def _why_not(problem: Problem, value: Value | None) -> str | None:
+    """Why this solver has nothing to say."""
+    if problem.tables.batching != "turboserve" or problem.tables.alone_us.any():
+        return f"batching {problem.tables.batching}"
+    if not problem.tiers.balance:
+        return "the worst latency does not count"
+    if value is None:
+        return "no placement is known"
+    if any(value.serve):
+        return "somebody has no GPU"
+    if value.repair:
+        return "something is broken"
+    if problem.tiers.meet and value.meet:
+        return "somebody is late"
+    return None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Search:
+    """What is known about the limits so far: all below `low` are proven too low, `best` attains `value`."""
+
+    problem: Problem
+    meter: Meter
+    given: Ground
+    limits_us: IntArray
+    best: Placement
+    value: Value
+    low: int
+    _slowest_s: float = field(default=0.0)
+
+    @property
+    def _high(self) -> int:
+        """The first limit that is as good as what is attained."""
+        equal_us = self.value.balance * (1.0 - self.problem.tiers.balance_tolerance)
+        return int(np.searchsorted(self.limits_us, equal_us))
+
+    def run(self, *, from_below: bool) -> str:
+        """Find the least limit that the relaxation leaves open, then insist on the first at which sessions fit."""
+        step, open_at = (1 if from_below else 0), self._high
+        probe = self.low if from_below else (self.low + open_at) // 2
+        while self.low < open_at:
+            verdict = self._test(self.given, probe, stubborn=False)
+            if verdict == "no time":
+                return "deadline"
+            if verdict == "too low":
+                self.low = probe + 1
+            else:
+                open_at = min(probe, self._high)
+                step = 0
+            probe = min(self.low + step - 1, open_at - 1) if step else (self.low + open_at) // 2
+            step *= 2
+        return self._insist()
+
+    def _insist(self) -> str:
+        """Limits from the bound upwards, with every means, until one is attained."""
+        probe, step = self.low, 1
+        while probe < self._high:
+            for given in self._grounds():
+                verdict = self._test(given, probe, stubborn=True)
+                if verdict == "no time":
+                    return "deadline"
+                if verdict == "too low" and given is self.given and probe == self.low:
+                    self.low += 1
+                if verdict in ("too low", "built") and given is self.given:
+                    break
+            probe += step
+            step += 1 if probe > self.low + 2 else 0
+        return "optimal" if self._high <= self.low else "no further means"
+
+    def _grounds(self) -> list[Ground]:
+        """The relaxation, and then as if states were larger than they are, so that they surely fit."""
+        states = self.problem.state_mib[self.given.present]
+        weights = (self.problem.running.sum(axis=0) + self.problem.waiting)[self.given.present]
+        mean = int(np.ceil(states @ weights / weights.sum()))
+        return [self.given, *(careful(self.problem, self.given, state) for state in sorted({mean, int(states.max())}))]
+
+    def _test(self, given: Ground, index: int, *, stubborn: bool) -> Verdict:
+        """Try one limit; `stubborn` also tries a MILP."""
+        before_s = self.meter.left_s()
+        if self.meter.over(self.meter.total_s * _RESERVE + self._slowest_s):
+            return "no time"
+        level = build(given, int(self.limits_us[index]))
+        self.meter.spend(_WORK_FIRST)
+        verdict: Verdict
+        if isinstance(level, str):
+            verdict = "too low" if level.startswith("too low") else "open"
+        else:
+            verdict = self._choose(level, stubborn=stubborn)
+        self._slowest_s = max(self._slowest_s, before_s - self.meter.left_s()) if not stubborn else self._slowest_s
+        return verdict
+
+    def _choose(self, level: Level, *, stubborn: bool) -> Verdict:
+        """Choose patterns, add rows that the choice violates, choose again; then build what was chosen."""
+        rows, further = level.rows, None
+        for _ in range(_CUT_ROUNDS):
+            relaxed = least_slack(level, rows, None, self._goes_on)
+            self.meter.spend(_WORK_PER_PAIR * len(level.pairs.group) * relaxed.rounds)
+            if relaxed.best.slack < 0:
+                return "too low" if certifies(level, rows, relaxed.best.prices) else "open"
+            chosen = round_mixture(level, rows, relaxed)
+            if chosen.pair is None and stubborn and self._left_for_milp_s() > _MILP_SECONDS_MIN:
+                chosen = by_milp(level, rows, relaxed, self._left_for_milp_s, self._limit)
+                self.meter.spend(_WORK_PER_COLUMN * 500)
+            if chosen.end == "none exists":
+                return "too low"
+            if chosen.pair is None or chosen.cap is None:
+                return "open"
+            further = mixed_rows(level) if further is None else further
+            broken = _violated(level, further, chosen) if further is not None else None
+            if broken is None:
+                return "built" if self._take(level, chosen) else "open"
+            rows = join(rows, broken)
+        return "open"
+
+    def _take(self, level: Level, chosen: Chosen) -> bool:
+        """Keep the placement that follows the patterns if it is better than the best so far."""
+        assert chosen.pair is not None
+        assert chosen.cap is not None
+        placement = build_placement(self.problem, level, chosen.pair, chosen.cap)
+        if placement is None or violations(self.problem, placement):
+            return False
+        value = evaluate(self.problem, placement)
+        if better(self.problem, value, self.value):
+            self.best, self.value = placement, value
+        return self.value.balance <= level.limit_us
+
+    def _goes_on(self) -> bool:
+        return not self.meter.over(self.meter.total_s * _RESERVE)
+
+    def _left_for_milp_s(self) -> float:
+        return _MILP_SHARE * (self.meter.left_s() - self.meter.total_s * _RESERVE)
+
+    def _limit(self, highs: Any) -> None:
+        """Time in wall mode; in work mode numbers that do not depend on the machine."""
+        if self.meter.repeats:
+            highs.setOptionValue("mip_max_nodes", _NODES_MAX)
+            highs.setOptionValue("simplex_iteration_limit", _ITERATIONS_MAX)
+        else:
+            highs.setOptionValue("time_limit", self._left_for_milp_s())
+
+
+def _violated(level: Level, rows: Rows, chosen: Chosen) -> Rows | None:
+    """Those of the rows that a choice violates."""
+    assert chosen.pair is not None
+    assert chosen.cap is not None
+    broken = np.flatnonzero(gains(level, rows, chosen.pair, chosen.cap).sum(axis=0) < rows.least)
+    return rows.only(broken) if len(broken) else None
