@@ -137,7 +137,7 @@ class _Search:
         states = self.problem.state_mib[self.given.present]
         weights = (self.problem.running.sum(axis=0) + self.problem.waiting)[self.given.present]
         mean = int(np.ceil(states @ weights / weights.sum()))
-        return [self.given, *(careful(self.problem, self.given, state) for state in sorted({mean, int(states.max())}))]
+        return [self.given, *(careful(self.given, state) for state in sorted({mean, int(states.max())}))]
 
     def _test(self, given: Ground, index: int, *, stubborn: bool) -> Verdict:
         """Try one limit; `stubborn` also tries a MILP."""

@@ -42,7 +42,7 @@ class Ground:
     waiting: IntArray
     state_mib: IntArray
     present: BoolArray  # [classes]: somebody runs or waits
-    room: IntArray  # [gpus]: sessions that may enter, as far as memory can tell
+    free_mib: IntArray  # [gpus]; 0 where nobody may enter
     arrive_most: IntArray
     give_most: IntArray
     leaving: BoolArray
@@ -62,7 +62,7 @@ def ground(problem: Problem, *, on_time: bool, leave_least: int) -> Ground:
     """`on_time`: nobody may be late; `leave_least`: sessions that leave the GPUs to be emptied."""
     types, gpu_type = np.unique(problem.gpu_type, return_inverse=True)
     present = (problem.running.sum(axis=0) + problem.waiting) > 0
-    room = _room(problem, int(problem.state_mib[present].min(initial=1 << 40)))
+    free_mib = np.maximum(problem.memory_mib - problem.running @ problem.state_mib, 0)
     return Ground(
         gpu_type=gpu_type.astype(np.int64),
         base_us=problem.tables.base_us[types],
@@ -71,8 +71,8 @@ def ground(problem: Problem, *, on_time: bool, leave_least: int) -> Ground:
         waiting=problem.waiting,
         state_mib=problem.state_mib,
         present=present,
-        room=room,
-        arrive_most=np.minimum(problem.in_max, room),
+        free_mib=np.where(problem.receives, free_mib, 0),
+        arrive_most=problem.in_max,
         give_most=np.minimum(problem.out_max, problem.running.sum(axis=1)),
         leaving=problem.leaving,
         leave_least=leave_least,
@@ -82,15 +82,9 @@ def ground(problem: Problem, *, on_time: bool, leave_least: int) -> Ground:
     )
 
 
-def careful(problem: Problem, given: Ground, state_mib: int) -> Ground:
+def careful(given: Ground, state_mib: int) -> Ground:
     """As if all states had this size: from the largest on, patterns surely fit memory; but they prove nothing."""
-    room = _room(problem, state_mib)
-    return replace(given, room=room, arrive_most=np.minimum(problem.in_max, room))
-
-
-def _room(problem: Problem, state_mib: int) -> IntArray:
-    free_mib = problem.memory_mib - problem.running @ problem.state_mib
-    return np.where(problem.receives, np.maximum(free_mib // state_mib, 0), 0)
+    return replace(given, state_mib=np.full_like(given.state_mib, state_mib))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,14 +138,20 @@ class Level:
     slots: IntArray  # [kinds, caps + 1, sessions that stay + 1]: how many may enter
     caps: IntArray  # [types, caps + 1]: distinct capacities ascending from column 1; 0: no such cap
     admits: BoolArray  # [types, caps + 1, levels]
-    kind_type: IntArray
-    kind_arrive: IntArray
-    kind_leaving: BoolArray
+    kinds: IntArray  # [kinds, 3 + levels]: type, arrivals at most, leaving or not, room for each level
     group_of: IntArray  # [gpus]
     size: IntArray  # [groups]: GPUs in it
     pairs: Pairs
     starts: IntArray  # [groups]: its first pair
     rows: Rows
+
+    @property
+    def kind_type(self) -> IntArray:
+        return self.kinds[:, 0]
+
+    @property
+    def kind_leaving(self) -> BoolArray:
+        return self.kinds[:, 2] > 0
 
 
 def build(given: Ground, limit_us: int) -> Level | str:
@@ -165,10 +165,12 @@ def build(given: Ground, limit_us: int) -> Level | str:
     for k in np.flatnonzero(given.present):
         content[:, level_of[k]] += given.running[:, k]
     caps, admits = _caps(cap)
-    most = int(caps.max(initial=0))
-    room = np.minimum(given.room, most)
-    arrive = np.minimum(given.arrive_most, room)
-    kinds, kind_of = _distinct(np.column_stack([given.gpu_type, room, arrive, given.leaving]))
+    smallest_mib = np.full(levels, 1 << 40, dtype=np.int64)
+    np.minimum.at(smallest_mib, level_of[given.present], given.state_mib[given.present])
+    most = np.maximum(cap[given.gpu_type].max(axis=1) - content.sum(axis=1) + given.give_most, 0)
+    room = np.minimum(given.free_mib[:, None] // smallest_mib, most[:, None])
+    arrive = np.minimum(given.arrive_most, room.max(axis=1))
+    kinds, kind_of = _distinct(np.column_stack([given.gpu_type, arrive, given.leaving, room]))
     seen = np.minimum(content, given.give_most[:, None] + 1)
     groups, group_of = _distinct(np.column_stack([kind_of, given.give_most, content.sum(axis=1), seen]))
     pairs = _pairs(groups, kinds[:, 0], cap, caps)
@@ -179,13 +181,12 @@ def build(given: Ground, limit_us: int) -> Level | str:
         return "too low: a GPU cannot give enough"
     waiting = np.zeros(levels, dtype=np.int64)
     np.add.at(waiting, level_of[given.present], given.waiting[given.present])
-    smallest = np.full(levels, 1 << 40, dtype=np.int64)
-    np.minimum.at(smallest, level_of[given.present], given.state_mib[given.present])
     sets = _sets(admits)
     wide = np.concatenate([sets, sets])
     narrow = np.concatenate([sets, np.zeros_like(sets)])
     slots = _slots(kinds, caps, int(pairs.stay.max(initial=0)))
-    budget = _budget_rows(given, smallest, slots.shape)
+    budget = _budget_rows(given, smallest_mib, slots.shape)
+    cover = _cover_rows(wide, narrow, waiting, slots, kinds, admits)
     return Level(
         limit_us=limit_us,
         level_of=level_of,
@@ -193,14 +194,12 @@ def build(given: Ground, limit_us: int) -> Level | str:
         slots=slots,
         caps=caps,
         admits=admits,
-        kind_type=kinds[:, 0],
-        kind_arrive=kinds[:, 2],
-        kind_leaving=kinds[:, 3] > 0,
+        kinds=kinds,
         group_of=group_of,
         size=np.bincount(group_of, minlength=len(groups)),
         pairs=pairs,
         starts=starts,
-        rows=join(_cover_rows(wide, narrow, waiting, slots, kinds[:, 2], admits[kinds[:, 0]]), budget),
+        rows=join(cover, budget),
     )
 
 
@@ -296,16 +295,18 @@ def _sets(admits: BoolArray) -> BoolArray:
 def _slots(kinds: IntArray, caps: IntArray, most: int) -> IntArray:
     """How many may enter, by kind, cap and who stays; nobody with cap 0."""
     slots = caps[kinds[:, 0]][:, :, None] - np.arange(most + 1)
-    return np.asarray(np.clip(slots, 0, kinds[:, 1][:, None, None]), dtype=np.int64)
+    return np.asarray(np.clip(slots, 0, kinds[:, 3:].max(axis=1)[:, None, None]), dtype=np.int64)
 
 
 def _cover_rows(
-    wide: BoolArray, narrow: BoolArray, waiting: IntArray, slots: IntArray, arrive: IntArray, admits: BoolArray
+    wide: BoolArray, narrow: BoolArray, waiting: IntArray, slots: IntArray, kinds: IntArray, admits: BoolArray
 ) -> Rows:
-    """Enough slots for those of `narrow` who wait and those of `wide` who migrate; `admits` by kind."""
-    hosts = np.minimum(slots, arrive[:, None, None])
-    for_all = (admits @ narrow.T).transpose(2, 0, 1)[:, :, :, None]
-    for_migrants = (admits @ wide.T).transpose(2, 0, 1)[:, :, :, None]
+    """Enough slots, by memory too, for those of `narrow` who wait and those of `wide` who migrate."""
+    room = np.where(wide[:, None, :], kinds[:, 3:], 0).max(axis=2)[:, :, None, None]
+    slots = np.minimum(slots, room)
+    hosts = np.minimum(slots, kinds[:, 1][:, None, None])
+    for_all = (admits @ narrow.T).transpose(2, 0, 1)[:, kinds[:, 0], :, None]
+    for_migrants = (admits @ wide.T).transpose(2, 0, 1)[:, kinds[:, 0], :, None]
     return Rows(
         wide=wide,
         narrow=narrow,
@@ -361,5 +362,4 @@ def mixed_rows(level: Level) -> Rows | None:
     narrow, wide = np.nonzero(within)
     if not len(wide) or len(wide) > _MIXED_MAX:
         return None
-    admits = level.admits[level.kind_type]
-    return _cover_rows(sets[wide], sets[narrow], level.waiting, level.slots, level.kind_arrive, admits)
+    return _cover_rows(sets[wide], sets[narrow], level.waiting, level.slots, level.kinds, level.admits)
