@@ -28,21 +28,26 @@ def build_placement(problem: Problem, level: Level, pair: IntArray, cap: IntArra
     reach = admits @ np.ones(admits.shape[1])
     for k in _hardest_first(problem, level, admits, slots):
         open_to = admits[:, level.level_of[k]]
-        for part, count, limited in ((arrived, migrating[k], True), (placed, problem.waiting[k], False)):
-            most = np.minimum(np.where(open_to, slots, 0), np.maximum(free_mib, 0) // problem.state_mib[k])
-            if limited:
-                most = np.minimum(most, hosts)
-                order = np.lexsort((-free_mib, slots - hosts, reach))
-            else:
-                order = np.lexsort((-free_mib, hosts - slots, reach))
+        waiting, migrants = int(problem.waiting[k]), int(migrating[k])
+        # Those who wait first take slots that migrants cannot have: the limit of arrivals is theirs alone.
+        for who in ("placed apart", "placed", "arrived"):
+            limit = slots - hosts if who == "placed apart" else slots if who == "placed" else hosts
+            most = np.minimum(np.where(open_to, limit, 0), np.maximum(free_mib, 0) // problem.state_mib[k])
+            order = np.lexsort((-free_mib, reach))
+            before = np.cumsum(most[order]) - most[order]
             enters = np.zeros_like(slots)
-            enters[order] = np.clip(count - (np.cumsum(most[order]) - most[order]), 0, most[order])
-            if int(enters.sum()) < count:
-                return None
-            part[:, k] += enters
+            migrate = who == "arrived"
+            enters[order] = np.clip((migrants if migrate else waiting) - before, 0, most[order])
+            if migrate:
+                migrants -= int(enters.sum())
+            else:
+                waiting -= int(enters.sum())
+            (arrived if migrate else placed)[:, k] += enters
             slots = slots - enters
             free_mib = free_mib - enters * problem.state_mib[k]
-            hosts = np.minimum(hosts - enters, slots) if limited else np.minimum(hosts, slots)
+            hosts = np.minimum(hosts - enters if migrate else hosts, slots)
+        if waiting or migrants:
+            return None
     return _without_detours(out, arrived, placed)
 
 
