@@ -34,4 +34,12 @@ class Solver(Protocol):
     ) -> Found: ...
 
 
-SOLVERS: Mapping[str, Callable[[], Solver]] = {}
+def _columns() -> Solver:
+    from solvers.placement.columns import solve_columns
+
+    return solve_columns
+
+
+SOLVERS: Mapping[str, Callable[[], Solver]] = {
+    "columns": _columns,
+}

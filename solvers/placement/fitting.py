@@ -1,0 +1,69 @@
+"""Placements below a wanted level, greedily or by randomised search.
+
+Decides how the compiled repair is fed and read; must never know which levels are worth trying.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from solvers.placement.fit_kernel import FITTED, UNKNOWN, Level, Pool, fit
+from solvers.placement.kernel import Given, given_of, place_waiting, placement_of, state_of
+from solvers.placement.order import class_sizes, placing_order
+from solvers.placement.problem import IntArray, Problem
+from solvers.placement.solution import Placement
+
+WORK_PER_EVALUATION = 4e-5  # units of work (milliseconds) for one look at one class on one GPU, roughly
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """One attempt: a placement if everybody found room, and what it cost to try."""
+
+    placement: Placement | None
+    work: float
+
+
+class Fitter:
+    """One problem with everybody who can be placed, ready to be fitted below any level."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.given: Given = given_of(problem)
+        self._size = class_sizes(problem)
+        self._rank = problem.priority_rank.astype(np.int64)
+        self.served: IntArray = problem.waiting.copy()  # [classes]: of those who wait, how many have to be placed
+
+    def place(self) -> Placement:
+        """The first valid placement: nobody moves, those who wait go where they harm least; sets `served`."""
+        state = state_of(self.problem)
+        waiting = self.problem.waiting.astype(np.int64)
+        place_waiting(self.given, state, waiting, placing_order(self.problem))
+        self.served = self.problem.waiting - waiting
+        return placement_of(state)
+
+    def fit(self, limit_us: int, *, on_time: bool, noise: float = 0.0, seed: int = 0) -> Fitted:
+        """Everybody on a GPU with f <= `limit_us`; with `on_time` every target is met, transfers included."""
+        problem = self.problem
+        state = state_of(problem)
+        pool = Pool(
+            migrating=np.zeros(problem.classes, np.int64),
+            waiting=self.served.astype(np.int64),
+            spent=np.zeros(2, np.int64),
+            tabu_until=np.zeros((problem.gpus, problem.classes), np.int64),
+            direct=np.zeros(problem.classes, np.int64),
+            entry_us=np.full((2, problem.gpus, problem.classes), UNKNOWN, np.int64),
+        )
+        level = Level(
+            limit_us=limit_us,
+            on_time=on_time,
+            moves_max=problem.moves_max,
+            moved_mib_max=problem.moved_mib_max,
+            noise=noise,
+        )
+        steps_max = 40 + 3 * int(self.served.sum()) + 3 * min(problem.moves_max, 2 * problem.gpus)
+        outcome, steps = fit(self.given, state, pool, level, self._size, self._rank, steps_max, seed)
+        work = WORK_PER_EVALUATION * problem.gpus * problem.classes * (steps + problem.classes)
+        return Fitted(placement=placement_of(state) if outcome == FITTED else None, work=work)

@@ -1,0 +1,88 @@
+"""The least level below which everybody fits: gallop up from the bound, then bisect.
+
+Decides which levels are tried in which order, greedily first and then with chance; must never know how fitting works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from solvers.placement.fitting import Fitter
+from solvers.placement.incumbent import Incumbent
+from solvers.placement.meter import Meter
+from solvers.placement.problem import NEVER_US
+
+GALLOP_FIRST, GALLOP_GROWTH = 0.002, 2.5  # of the bound
+NOISES = (0.15, 0.4, 0.8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How much one search over levels may try."""
+
+    name: str
+    attempts: int  # at each level; the first one is greedy unless `noisy`
+    noisy: bool
+    resolution: float = 0.0  # of the bound; levels are not told apart more finely than this
+    end_s: float = 0.0  # stop when no more than this is left on the meter
+
+
+class LevelSearch:
+    """Looks for placements below falling levels and offers them to the incumbent."""
+
+    def __init__(self, fitter: Fitter, incumbent: Incumbent, meter: Meter, *, on_time: bool, seed: int) -> None:
+        self._fitter, self._incumbent, self._meter = fitter, incumbent, meter
+        self._on_time, self._seed = on_time, seed
+        self._attempt_s = 0.0
+
+    def run(self, effort: Effort, gap: float) -> str:
+        """Search until the incumbent is within `gap` of the bound; returns why it ended."""
+        bound = max(1, self._incumbent.bounds.balance)
+        failed = bound - 1
+        step = 0.0 if effort.resolution == 0 else gap
+        while not self._near(gap):
+            if self._over(effort):
+                return "deadline"
+            level = int(bound * (1 + step))
+            if level >= self._incumbent.value.balance:
+                break
+            if self._tried(level, effort):
+                break
+            failed = level
+            step = max(GALLOP_FIRST, effort.resolution) if step < GALLOP_FIRST else step * GALLOP_GROWTH
+        while not self._near(gap):
+            best = self._incumbent.value.balance
+            if best - failed <= max(1, gap * bound / 2, effort.resolution * bound):
+                return "no lower level found"
+            if self._over(effort):
+                return "deadline"
+            middle = (failed + best) // 2
+            if not self._tried(middle, effort):
+                failed = middle
+        return "wanted gap reached"
+
+    def free(self) -> bool:
+        """Fit without a level: repairs, targets and leaving GPUs only, with as few migrations as that takes."""
+        return self._tried(NEVER_US - 1, Effort(name="greedy", attempts=1, noisy=False))
+
+    def _tried(self, level: int, effort: Effort) -> bool:
+        """Whether somebody fits below the level in the attempts that there are; every fit is offered."""
+        for attempt in range(effort.attempts):
+            if attempt and self._over(effort):
+                return False
+            before_s = self._meter.left_s()
+            noise = NOISES[attempt % len(NOISES)] if attempt or effort.noisy else 0.0
+            fitted = self._fitter.fit(level, on_time=self._on_time, noise=noise, seed=self._seed + attempt)
+            self._meter.spend(fitted.work)
+            self._attempt_s = max(0.5 * self._attempt_s, before_s - self._meter.left_s())
+            if fitted.placement is not None:
+                self._incumbent.offer(fitted.placement, effort.name)
+                return True
+        return False
+
+    def _near(self, gap: float) -> bool:
+        value, bound = self._incumbent.value.balance, self._incumbent.bounds.balance
+        return value - bound <= gap * value
+
+    def _over(self, effort: Effort) -> bool:
+        return self._meter.over(effort.end_s + self._attempt_s)

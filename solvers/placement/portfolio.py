@@ -1,0 +1,151 @@
+"""The cascade: a valid placement at once, then certificate and greedy, then what fits the batching model, then polish.
+
+Decides which solver runs when under one deadline and when to stop; must never know sessions, names or how solvers work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from solvers.placement.bounds import certificate
+from solvers.placement.fitting import Fitter
+from solvers.placement.incumbent import Incumbent, value_before
+from solvers.placement.levels import Effort, LevelSearch
+from solvers.placement.meter import Meter
+from solvers.placement.polish import improve_lateness, polish
+from solvers.placement.problem import NO_TARGET_US, Problem
+from solvers.placement.registry import SOLVERS
+from solvers.placement.solution import Answer, Bounds, Placement, StageReport
+
+POLISH_SHARE = 0.05  # of the budget is kept for the last stage
+SEARCH_SHARE = 0.15  # of the budget for randomised search before an exact stage
+
+
+def solve(problem: Problem, meter: Meter, *, seed: int = 0, gap: float = 0.001, exact: bool = True) -> Answer:
+    """The best placement that the meter allows; there always is one.
+
+    Stops at the relative `gap` of the tier `balance`. Without `exact` only greedy and local search run. The exact stages
+    are asked in this process; one that misbehaves costs nothing but its time, because what it says is checked.
+    """
+    return _Cascade(problem, meter, seed, gap, exact).run()
+
+
+class _Cascade:
+    def __init__(self, problem: Problem, meter: Meter, seed: int, gap: float, exact: bool) -> None:
+        self._problem, self._meter, self._seed, self._gap, self._exact = problem, meter, seed, gap, exact
+        self._stages: list[StageReport] = []
+
+    def run(self) -> Answer:
+        problem = self._problem
+        left_s = self._meter.left_s()
+        self._fitter = Fitter(problem)
+        self._incumbent = Incumbent(problem, self._fitter.place(), Bounds())
+        self._note("place", left_s, "everybody is placed where there is room")
+        self._stage("certificate and greedy", self._greedy)
+        kept = self._incumbent.placement, self._incumbent.value
+        for name in self._chain():
+            if self._done():
+                break
+            self._stage(name, lambda name=name: self._ask(name))  # type: ignore[misc]
+        self._stage("polish", self._polish)
+        del kept
+        end_reason = "wanted gap reached" if self._incumbent.gap <= self._gap else self._stages[-2].end_reason
+        return Answer(
+            placement=self._incumbent.placement,
+            value=self._incumbent.value,
+            before=value_before(problem),
+            bounds=self._incumbent.bounds,
+            solver=self._incumbent.solver,
+            end_reason=end_reason,
+            stages=tuple(self._stages),
+        )
+
+    def _greedy(self) -> str:
+        problem, incumbent, meter = self._problem, self._incumbent, self._meter
+        served = bool((self._fitter.served == problem.waiting).all())
+        asked = problem if served else replace(problem, waiting=np.zeros_like(problem.waiting))
+        incumbent.prove(certificate(asked, self._fitter.given))
+        on_time = problem.tiers.meet and bool((problem.target_us < NO_TARGET_US).any())
+        self._search = LevelSearch(self._fitter, incumbent, meter, on_time=on_time, seed=self._seed)
+        if (on_time and incumbent.value.meet) or incumbent.value.leave or incumbent.value.repair:
+            if not self._search.free() and on_time:
+                self._search = LevelSearch(self._fitter, incumbent, meter, on_time=False, seed=self._seed)
+                self._search.free()
+        if incumbent.value.meet > incumbent.bounds.meet:
+            improve_lateness(problem, incumbent, meter)
+        self._without_balance = incumbent.placement, incumbent.value
+        if not problem.tiers.balance:
+            return "balance is off"
+        return self._search.run(Effort(name="greedy", attempts=1, noisy=False, resolution=0.01, end_s=self._reserve_s()), self._gap)
+
+    def _chain(self) -> tuple[str, ...]:
+        """Who is asked after greedy, in turn."""
+        if not self._problem.tiers.balance:
+            return ()
+        if not self._exact:
+            return ("search",)
+        if self._problem.classes == 1:
+            return ("one-class", "columns", "search")
+        return ("columns", "search")
+
+    def _ask(self, name: str) -> str:
+        if name == "search":
+            left_s = self._meter.left_s() * (1 - SEARCH_SHARE)
+            effort = Effort(name="search", attempts=6, noisy=True, end_s=max(left_s, self._reserve_s()))
+            return self._search.run(effort, self._gap)
+        if name not in SOLVERS:
+            return "not there"
+        incumbent = self._incumbent
+        found = SOLVERS[name]()(
+            self._problem, self._meter, seed=self._seed, hint=incumbent.placement, bounds=incumbent.bounds
+        )
+        incumbent.prove(found.bounds)
+        if found.placement is not None:
+            incumbent.offer(found.placement, name)
+        return found.end_reason
+
+    def _polish(self) -> str:
+        """Below the targets, migrations that lower the worst latency by too little are not worth making."""
+        problem, incumbent = self._problem, self._incumbent
+        placement, value = self._without_balance
+        least = (1 - problem.tiers.balance_gain_min) * value.balance
+        same = (value.repair, value.serve, value.meet, value.leave) == (
+            incumbent.value.repair,
+            incumbent.value.serve,
+            incumbent.value.meet,
+            incumbent.value.leave,
+        )
+        if same and value.meet == 0 and problem.tiers.balance_gain_min > 0 and incumbent.value.balance > least:
+            incumbent.placement, incumbent.value = placement, value
+            incumbent.solver = "greedy"
+            reason = "balancing gains too little"
+        else:
+            reason = "polished"
+        polish(problem, incumbent)
+        return reason
+
+    def _done(self) -> bool:
+        return (self._incumbent.settled and self._incumbent.gap <= self._gap) or self._meter.over(self._reserve_s())
+
+    def _reserve_s(self) -> float:
+        return POLISH_SHARE * self._meter.total_s
+
+    def _stage(self, name: str, run: Callable[[], str]) -> None:
+        left_s = self._meter.left_s()
+        self._note(name, left_s, run())
+
+    def _note(self, name: str, left_s: float, end_reason: str) -> None:
+        incumbent = self._incumbent
+        self._stages.append(
+            StageReport(
+                solver=name,
+                seconds=left_s - self._meter.left_s(),
+                end_reason=end_reason,
+                value=incumbent.value,
+                balance_bound_us=incumbent.bounds.balance,
+                gap=incumbent.gap,
+            )
+        )
