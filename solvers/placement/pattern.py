@@ -21,6 +21,7 @@ from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement, Value, better
 
 _RESERVE = 0.1  # share of the time that is left for whatever overruns
+_SECONDS_PER_GPU = 2e-5  # what the first test may take
 _MILP_SHARE = 0.6  # of the time that is left, for one MILP
 _MILP_SECONDS_MIN = 0.02  # below this a MILP is not begun
 _WORK_FIRST = 3.0  # a test costs this much, plus ...
@@ -30,7 +31,7 @@ _NODES_MAX = 200
 _ITERATIONS_MAX = 20_000
 _CUT_ROUNDS = 4
 
-Verdict = Literal["too low", "built", "open", "no time"]
+Verdict = Literal["too low", "built", "unbuilt", "open", "no time"]
 
 
 def solve(problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, bounds: Bounds) -> Found:
@@ -53,6 +54,7 @@ def solve(problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, 
         best=hint,
         value=value,
         low=int(np.searchsorted(limits, bounds.balance)),
+        _slowest_s=_SECONDS_PER_GPU * problem.gpus,
     )
     end_reason = search.run(from_below=bounds.balance > 0)
     if not len(limits):
@@ -91,7 +93,8 @@ class _Search:
     best: Placement
     value: Value
     low: int
-    _slowest_s: float = field(default=0.0)
+    _slowest_s: float = field(default=0.0)  # what a test has to be expected to take
+    _unbuilt: set[int] = field(default_factory=set)  # limits with a choice of patterns that sessions did not fit
 
     @property
     def _high(self) -> int:
@@ -121,12 +124,15 @@ class _Search:
         probe, step = self.low, 1
         while probe < self._high:
             for given in self._grounds():
+                relaxed = given is self.given
+                if relaxed and probe in self._unbuilt:
+                    continue
                 verdict = self._test(given, probe, stubborn=True)
                 if verdict == "no time":
                     return "deadline"
-                if verdict == "too low" and given is self.given and probe == self.low:
+                if verdict == "too low" and relaxed and probe == self.low:
                     self.low += 1
-                if verdict in ("too low", "built") and given is self.given:
+                if verdict == "built" or (verdict == "too low" and relaxed):
                     break
             probe += step
             step += 1 if probe > self.low + 2 else 0
@@ -151,14 +157,16 @@ class _Search:
             verdict = "too low" if level.startswith("too low") else "open"
         else:
             verdict = self._choose(level, stubborn=stubborn)
+            if verdict == "unbuilt":
+                self._unbuilt.add(index)
         self._slowest_s = max(self._slowest_s, before_s - self.meter.left_s()) if not stubborn else self._slowest_s
         return verdict
 
     def _choose(self, level: Level, *, stubborn: bool) -> Verdict:
         """Choose patterns, add rows that the choice violates, choose again; then build what was chosen."""
-        rows, further = level.rows, None
+        rows, further, start = level.rows, None, None
         for _ in range(_CUT_ROUNDS):
-            relaxed = least_slack(level, rows, None, self._goes_on)
+            relaxed = least_slack(level, rows, start, self._goes_on)
             self.meter.spend(_WORK_PER_PAIR * len(level.pairs.group) * relaxed.rounds)
             if relaxed.best.slack < 0:
                 return "too low" if certifies(level, rows, relaxed.best.prices) else "open"
@@ -173,7 +181,8 @@ class _Search:
             further = mixed_rows(level) if further is None else further
             broken = _violated(level, further, chosen) if further is not None else None
             if broken is None:
-                return "built" if self._take(level, chosen) else "open"
+                return "built" if self._take(level, chosen) else "unbuilt"
+            start = np.concatenate([relaxed.best.prices * rows.unit, np.zeros(broken.count)])
             rows = join(rows, broken)
         return "open"
 

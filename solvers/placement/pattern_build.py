@@ -6,6 +6,8 @@ limits.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from solvers.placement.pattern_level import Level
@@ -18,37 +20,48 @@ def build_placement(problem: Problem, level: Level, pair: IntArray, cap: IntArra
     out = _leave(problem, level, pair)
     kind = level.pairs.kind[pair]
     gpu_type = level.kind_type[kind]
-    slots = np.maximum(level.caps[gpu_type, cap] - level.pairs.stay[pair], 0)
-    slots = np.where(problem.receives, slots, 0)
-    hosts = np.minimum(problem.in_max, slots)
-    free_mib = problem.memory_mib - problem.running @ problem.state_mib
     admits = level.admits[gpu_type, cap]
+    slots = np.where(problem.receives, np.maximum(level.caps[gpu_type, cap] - level.pairs.stay[pair], 0), 0)
+    room = _Room(
+        slots=slots,
+        hosts=np.minimum(problem.in_max, slots),
+        free_mib=problem.memory_mib - problem.running @ problem.state_mib,
+        order=admits.sum(axis=1),
+    )
     arrived, placed = np.zeros_like(out), np.zeros_like(out)
-    migrating = out.sum(axis=0)
-    reach = admits @ np.ones(admits.shape[1])
     for k in _hardest_first(problem, level, admits, slots):
-        open_to = admits[:, level.level_of[k]]
-        waiting, migrants = int(problem.waiting[k]), int(migrating[k])
+        open_to, state_mib = admits[:, level.level_of[k]], int(problem.state_mib[k])
+        waiting, migrants = int(problem.waiting[k]), int(out[:, k].sum())
         # Those who wait first take slots that migrants cannot have: the limit of arrivals is theirs alone.
-        for who in ("placed apart", "placed", "arrived"):
-            limit = slots - hosts if who == "placed apart" else slots if who == "placed" else hosts
-            most = np.minimum(np.where(open_to, limit, 0), np.maximum(free_mib, 0) // problem.state_mib[k])
-            order = np.lexsort((-free_mib, reach))
-            before = np.cumsum(most[order]) - most[order]
-            enters = np.zeros_like(slots)
-            migrate = who == "arrived"
-            enters[order] = np.clip((migrants if migrate else waiting) - before, 0, most[order])
-            if migrate:
-                migrants -= int(enters.sum())
-            else:
-                waiting -= int(enters.sum())
-            (arrived if migrate else placed)[:, k] += enters
-            slots = slots - enters
-            free_mib = free_mib - enters * problem.state_mib[k]
-            hosts = np.minimum(hosts - enters if migrate else hosts, slots)
-        if waiting or migrants:
+        placed[:, k] += room.take(waiting, np.where(open_to, room.slots - room.hosts, 0), state_mib, migrate=False)
+        waiting -= int(placed[:, k].sum())
+        placed[:, k] += room.take(waiting, np.where(open_to, room.slots, 0), state_mib, migrate=False)
+        arrived[:, k] = room.take(migrants, np.where(open_to, room.hosts, 0), state_mib, migrate=True)
+        if int(arrived[:, k].sum()) < migrants or int(placed[:, k].sum()) < int(problem.waiting[k]):
             return None
     return _without_detours(out, arrived, placed)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Room:
+    """What is left on each GPU while sessions are handed out."""
+
+    slots: IntArray
+    hosts: IntArray  # slots that migrants may have
+    free_mib: IntArray
+    order: IntArray  # GPUs that admit less come first
+
+    def take(self, count: int, most: IntArray, state_mib: int, *, migrate: bool) -> IntArray:
+        """Hand out so many slots, if there are, to sessions of one class; GPUs with the most memory first."""
+        most = np.minimum(most, np.maximum(self.free_mib, 0) // state_mib)
+        order = np.lexsort((-self.free_mib, self.order))
+        before = np.cumsum(most[order]) - most[order]
+        taken = np.zeros_like(most)
+        taken[order] = np.clip(count - before, 0, most[order])
+        self.slots = self.slots - taken
+        self.hosts = np.minimum(self.hosts - taken if migrate else self.hosts, self.slots)
+        self.free_mib = self.free_mib - taken * state_mib
+        return taken
 
 
 def _leave(problem: Problem, level: Level, pair: IntArray) -> IntArray:
