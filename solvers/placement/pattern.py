@@ -14,8 +14,8 @@ from solvers.placement.check import evaluate, violations
 from solvers.placement.meter import Meter
 from solvers.placement.pattern_build import build_placement
 from solvers.placement.pattern_choose import Chosen, by_milp, round_mixture
-from solvers.placement.pattern_dual import certifies, gains, least_slack
-from solvers.placement.pattern_level import Ground, Level, Rows, build, careful, ground, join, mixed_rows
+from solvers.placement.pattern_dual import certifies, least_slack
+from solvers.placement.pattern_level import Ground, Level, build, careful, ground, join, violated_rows
 from solvers.placement.problem import IntArray, Problem
 from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement, Value, better
@@ -164,7 +164,7 @@ class _Search:
 
     def _choose(self, level: Level, *, stubborn: bool) -> Verdict:
         """Choose patterns, add rows that the choice violates, choose again; then build what was chosen."""
-        rows, further, start = level.rows, None, None
+        rows, start = level.rows, None
         for _ in range(_CUT_ROUNDS):
             relaxed = least_slack(level, rows, start, self._goes_on)
             self.meter.spend(_WORK_PER_PAIR * len(level.pairs.group) * relaxed.rounds)
@@ -178,8 +178,7 @@ class _Search:
                 return "too low"
             if chosen.pair is None or chosen.cap is None:
                 return "open"
-            further = mixed_rows(level) if further is None else further
-            broken = _violated(level, further, chosen) if further is not None else None
+            broken = violated_rows(level, chosen.pair, chosen.cap)
             if broken is None:
                 return "built" if self._take(level, chosen) else "unbuilt"
             start = np.concatenate([relaxed.best.prices * rows.unit, np.zeros(broken.count)])
@@ -211,11 +210,3 @@ class _Search:
             highs.setOptionValue("simplex_iteration_limit", _ITERATIONS_MAX)
         else:
             highs.setOptionValue("time_limit", self._left_for_milp_s())
-
-
-def _violated(level: Level, rows: Rows, chosen: Chosen) -> Rows | None:
-    """Those of the rows that a choice violates."""
-    assert chosen.pair is not None
-    assert chosen.cap is not None
-    broken = np.flatnonzero(gains(level, rows, chosen.pair, chosen.cap).sum(axis=0) < rows.least)
-    return rows.only(broken) if len(broken) else None

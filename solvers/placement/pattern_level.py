@@ -115,18 +115,6 @@ class Rows:
     def count(self) -> int:
         return len(self.least)
 
-    def only(self, chosen: IntArray) -> Rows:
-        """Some of these rows."""
-        return Rows(
-            wide=self.wide[chosen],
-            narrow=self.narrow[chosen],
-            slot_gain=self.slot_gain[chosen],
-            give_gain=self.give_gain[chosen],
-            leaving_gain=self.leaving_gain[chosen],
-            least=self.least[chosen],
-            unit=self.unit[chosen],
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
@@ -167,8 +155,9 @@ def build(given: Ground, limit_us: int) -> Level | str:
     caps, admits = _caps(cap)
     smallest_mib = np.full(levels, 1 << 40, dtype=np.int64)
     np.minimum.at(smallest_mib, level_of[given.present], given.state_mib[given.present])
-    most = np.maximum(cap[given.gpu_type].max(axis=1) - content.sum(axis=1) + given.give_most, 0)
-    room = np.minimum(given.free_mib[:, None] // smallest_mib, most[:, None])
+    most = cap[given.gpu_type].max(axis=1) - content.sum(axis=1) + given.give_most
+    room = given.free_mib[:, None] // smallest_mib
+    room = np.where(room >= most[:, None], int(caps.max(initial=0)), room)  # equal where memory does not bind
     arrive = np.minimum(given.arrive_most, room.max(axis=1))
     kinds, kind_of = _distinct(np.column_stack([given.gpu_type, arrive, given.leaving, room]))
     seen = np.minimum(content, given.give_most[:, None] + 1)
@@ -355,11 +344,22 @@ def join(first: Rows, second: Rows) -> Rows:
     )
 
 
-def mixed_rows(level: Level) -> Rows | None:
-    """The rows of Hall's condition that are not built at first: Q2 is not empty and strictly within Q1."""
+def violated_rows(level: Level, pair: IntArray, cap: IntArray) -> Rows | None:
+    """The rows of Hall's condition that are not built at first (Q2 not empty, strictly within Q1) and do not hold."""
     sets = level.rows.narrow[level.rows.narrow.any(axis=1)]
     within = (sets[:, None, :] <= sets[None, :, :]).all(axis=2) & ~np.eye(len(sets), dtype=np.bool_)
-    narrow, wide = np.nonzero(within)
+    small, large = np.nonzero(within)
+    narrow, wide = sets[small], sets[large]
     if not len(wide) or len(wide) > _MIXED_MAX:
         return None
-    return _cover_rows(sets[wide], sets[narrow], level.waiting, level.slots, level.kinds, level.admits)
+    kind = level.pairs.kind[pair]
+    admits = level.admits[level.kind_type[kind], cap]
+    room = np.where(wide, level.kinds[:, None, 3:], 0).max(axis=2)[kind]
+    slots = np.minimum(level.slots[kind, cap, level.pairs.stay[pair]][:, None], room)
+    hosts = np.minimum(slots, level.kinds[kind, 1][:, None])
+    gain = np.where(admits @ narrow.T, slots, np.where(admits @ wide.T, hosts, 0)).sum(axis=0)
+    gain -= level.pairs.gives[pair].sum(axis=0) @ wide.T
+    broken = np.flatnonzero(gain < narrow @ level.waiting)
+    if not len(broken):
+        return None
+    return _cover_rows(wide[broken], narrow[broken], level.waiting, level.slots, level.kinds, level.admits)
