@@ -15,7 +15,17 @@ from solvers.placement.meter import Meter
 from solvers.placement.pattern_build import build_placement
 from solvers.placement.pattern_choose import Chosen, by_milp, round_mixture
 from solvers.placement.pattern_dual import certifies, least_slack
-from solvers.placement.pattern_level import Ground, Level, build, careful, ground, join, violated_rows
+from solvers.placement.pattern_level import (
+    Ground,
+    Level,
+    Rows,
+    build,
+    careful,
+    ground,
+    in_time_for_transfers,
+    join,
+    violated_rows,
+)
 from solvers.placement.problem import IntArray, Problem
 from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement, Value, better
@@ -24,9 +34,11 @@ _RESERVE = 0.1  # share of the time that is left for whatever overruns
 _SECONDS_PER_GPU = 2e-5  # what the first test may take
 _MILP_SHARE = 0.6  # of the time that is left, for one MILP
 _MILP_SECONDS_MIN = 0.02  # below this a MILP is not begun
-_WORK_FIRST = 3.0  # a test costs this much, plus ...
-_WORK_PER_PAIR = 0.001  # ... so much for each pattern, in each round
-_WORK_PER_COLUMN = 0.05  # a MILP, whose nodes are limited
+_WORK_FIRST = 2.0  # in milliseconds on one core: what every test takes ...
+_WORK_PER_GPU = 0.01
+_WORK_PER_ROUND = 0.3  # ... and the rounds of its relaxation
+_WORK_PER_PAIR = 0.0001
+_WORK_PER_MILP = 50.0
 _NODES_MAX = 200
 _ITERATIONS_MAX = 20_000
 _CUT_ROUNDS = 4
@@ -94,7 +106,12 @@ class _Search:
     value: Value
     low: int
     _slowest_s: float = field(default=0.0)  # what a test has to be expected to take
+    _built: tuple[Level, Rows] | None = None  # the last limit at which everybody fitted
     _unbuilt: set[int] = field(default_factory=set)  # limits with a choice of patterns that sessions did not fit
+
+    @property
+    def _reserve_s(self) -> float:
+        return _RESERVE * self.meter.total_s
 
     @property
     def _high(self) -> int:
@@ -117,7 +134,9 @@ class _Search:
                 step = 0
             probe = min(self.low + step - 1, open_at - 1) if step else (self.low + open_at) // 2
             step *= 2
-        return self._insist()
+        end_reason = self._insist()
+        self._thin_out()
+        return end_reason
 
     def _insist(self) -> str:
         """Limits from the bound upwards, with every means, until one is attained."""
@@ -139,19 +158,22 @@ class _Search:
         return "optimal" if self._high <= self.low else "no further means"
 
     def _grounds(self) -> list[Ground]:
-        """The relaxation, and then as if states were larger than they are, so that they surely fit."""
+        """The relaxation, and then stricter problems, whose solutions surely are in time and fit memory."""
         states = self.problem.state_mib[self.given.present]
         weights = (self.problem.running.sum(axis=0) + self.problem.waiting)[self.given.present]
         mean = int(np.ceil(states @ weights / weights.sum()))
-        return [self.given, *(careful(self.given, state) for state in sorted({mean, int(states.max())}))]
+        grounds = [careful(self.given, state) for state in sorted({mean, int(states.max())})]
+        if self.problem.tiers.meet and (self.problem.transfer_us > 0).any():
+            grounds.insert(0, in_time_for_transfers(self.problem, self.given))
+        return [self.given, *grounds]
 
     def _test(self, given: Ground, index: int, *, stubborn: bool) -> Verdict:
         """Try one limit; `stubborn` also tries a MILP."""
         before_s = self.meter.left_s()
-        if self.meter.over(self.meter.total_s * _RESERVE + self._slowest_s):
+        if self.meter.over(self._reserve_s + self._slowest_s):
             return "no time"
         level = build(given, int(self.limits_us[index]))
-        self.meter.spend(_WORK_FIRST)
+        self.meter.spend(_WORK_FIRST + _WORK_PER_GPU * self.problem.gpus)
         verdict: Verdict
         if isinstance(level, str):
             verdict = "too low" if level.startswith("too low") else "open"
@@ -167,20 +189,23 @@ class _Search:
         rows, start = level.rows, None
         for _ in range(_CUT_ROUNDS):
             relaxed = least_slack(level, rows, start, self._goes_on)
-            self.meter.spend(_WORK_PER_PAIR * len(level.pairs.group) * relaxed.rounds)
+            self._spend(level, relaxed.rounds)
             if relaxed.best.slack < 0:
                 return "too low" if certifies(level, rows, relaxed.best.prices) else "open"
             chosen = round_mixture(level, rows, relaxed)
             if chosen.pair is None and stubborn and self._left_for_milp_s() > _MILP_SECONDS_MIN:
                 chosen = by_milp(level, rows, relaxed, self._left_for_milp_s, self._limit)
-                self.meter.spend(_WORK_PER_COLUMN * 500)
+                self.meter.spend(_WORK_PER_MILP)
             if chosen.end == "none exists":
                 return "too low"
             if chosen.pair is None or chosen.cap is None:
                 return "open"
             broken = violated_rows(level, chosen.pair, chosen.cap)
             if broken is None:
-                return "built" if self._take(level, chosen) else "unbuilt"
+                if not self._take(level, chosen):
+                    return "unbuilt"
+                self._built = level, rows
+                return "built"
             start = np.concatenate([relaxed.best.prices * rows.unit, np.zeros(broken.count)])
             rows = join(rows, broken)
         return "open"
@@ -197,11 +222,27 @@ class _Search:
             self.best, self.value = placement, value
         return self.value.balance <= level.limit_us
 
+    def _thin_out(self) -> None:
+        """Try for fewer migrations at the limit that was attained."""
+        if self._built is None or not self.problem.tiers.move or self.meter.over(self._reserve_s + self._slowest_s):
+            return
+        level, rows = self._built
+        if level.limit_us >= self.value.balance:
+            relaxed = least_slack(level, rows.for_few_moves(), None, self._goes_on)
+            self._spend(level, relaxed.rounds)
+            chosen = round_mixture(level, rows, relaxed)
+            if chosen.pair is not None:
+                self._take(level, chosen)
+
     def _goes_on(self) -> bool:
-        return not self.meter.over(self.meter.total_s * _RESERVE)
+        return not self.meter.over(self._reserve_s)
+
+    def _spend(self, level: Level, rounds: int) -> None:
+        """Work for one relaxation and what follows it."""
+        self.meter.spend(_WORK_FIRST + rounds * (_WORK_PER_ROUND + _WORK_PER_PAIR * len(level.pairs.group)))
 
     def _left_for_milp_s(self) -> float:
-        return _MILP_SHARE * (self.meter.left_s() - self.meter.total_s * _RESERVE)
+        return _MILP_SHARE * (self.meter.left_s() - self._reserve_s)
 
     def _limit(self, highs: Any) -> None:
         """Time in wall mode; in work mode numbers that do not depend on the machine."""

@@ -27,6 +27,7 @@ from solvers.placement.problem import NEVER_US, NO_TARGET_US, BoolArray, IntArra
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 _SETS_MAX = 96  # sets of levels that get rows; further sets only make the relaxation weaker
+_SPARE_SLOT = 0.1  # of a spare migration
 _MIXED_MAX = 500  # the same, of sets within sets
 _PAIRS_MAX = 400_000  # patterns before caps; more would not be built in time
 
@@ -87,6 +88,12 @@ def careful(given: Ground, state_mib: int) -> Ground:
     return replace(given, state_mib=np.full_like(given.state_mib, state_mib))
 
 
+def in_time_for_transfers(problem: Problem, given: Ground) -> Ground:
+    """As if everybody had just been transferred: then whoever has is in time, too."""
+    late_us = np.where(problem.target_us < NO_TARGET_US, problem.target_us - problem.transfer_us, NO_TARGET_US)
+    return replace(given, late_us=late_us)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
     """Group of equal GPUs x sessions that leave; sorted by group, fewest leaving first."""
@@ -109,11 +116,15 @@ class Rows:
     give_gain: IntArray  # [rows, levels]
     leaving_gain: IntArray  # [rows]: for each session that leaves a GPU to be emptied
     least: IntArray  # [rows]
-    unit: FloatArray  # [rows]: one session, in what the row counts
+    unit: FloatArray  # [rows]: what counts as one unit of slack
 
     @property
     def count(self) -> int:
         return len(self.least)
+
+    def for_few_moves(self) -> Rows:
+        """The same rows, but spare migrations count more than spare slots."""
+        return replace(self, unit=np.where(self.wide.any(axis=1), _SPARE_SLOT * self.unit, self.unit))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
