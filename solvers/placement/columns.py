@@ -14,11 +14,11 @@ from solvers.placement.meter import Meter
 from solvers.placement.pattern_program import Pattern, PatternProgram
 from solvers.placement.problem import NEVER_US, IntArray, Problem
 from solvers.placement.registry import Found
-from solvers.placement.solution import Bounds, Placement, better
+from solvers.placement.solution import Bounds, Placement
 
 GAP = 0.001  # relative distance of placements to the bound that is aimed at
 GROWTH = 2.5  # of the distance to the bound from one level to the next while levels are impossible
-WHOLE_NODES_MAX = 200  # of branch and bound, where runs must repeat
+ROOM = 0.95  # of the gap: where the first level is tested
 WHOLE_SHARE = 0.5  # of what is left on the meter, for whole numbers of patterns
 
 
@@ -26,7 +26,6 @@ def solve_columns(
     problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, bounds: Bounds
 ) -> Found:
     """A placement within `GAP` of the least possible level, and that level's proof, as far as the meter goes."""
-    del seed  # nothing is left to chance
     if hint is None or violations(problem, hint):
         hint = Placement.unchanged(problem)
     value = evaluate(problem, hint)
@@ -34,14 +33,16 @@ def solve_columns(
         return Found(placement=None, bounds=Bounds(), end_reason="does not apply: balance is not what is open")
     if value.balance >= NEVER_US or not problem.running.size:
         return Found(placement=None, bounds=Bounds(), end_reason="does not apply: a batch may not run")
-    return _Descent(problem, meter, hint, bounds).run()
+    return _Descent(problem, meter, hint, bounds, np.random.default_rng(seed)).run()
 
 
 class _Descent:
     """One problem between a bound and a placement, closing in from both sides."""
 
-    def __init__(self, problem: Problem, meter: Meter, hint: Placement, bounds: Bounds) -> None:
-        self._problem, self._meter = problem, meter
+    def __init__(
+        self, problem: Problem, meter: Meter, hint: Placement, bounds: Bounds, random: np.random.Generator
+    ) -> None:
+        self._problem, self._meter, self._random = problem, meter, random
         self._program = PatternProgram(problem, hint.placed.sum(axis=0))
         self._best, self._value = hint, evaluate(problem, hint)
         self._improved = False
@@ -54,96 +55,78 @@ class _Descent:
         return Found(placement=self._best if self._improved else None, bounds=bounds, end_reason=end_reason)
 
     def _close_in(self) -> str:
-        """Levels rise from the bound until one is possible; then the interval is halved."""
-        reach = GAP
-        possible = self._value.balance
-        while True:
-            level = min(int(self._bound * (1 + reach)), possible - 1)
-            if possible <= self._bound * (1 + GAP) or level < self._bound:
-                return "wanted gap reached"
+        """Levels between what is proven impossible and what was reached are tested until they are close.
+
+        At first just above the bound, where most problems end; then ever farther up until one is possible, then halfway.
+        Where only fractions of patterns keep to a level, whole ones are looked for above it.
+        """
+        floor, reach = self._bound, GAP * ROOM
+        possible = False
+        while self._value.balance > floor * (1 + GAP):
+            ceiling = self._value.balance - 1
+            level = (floor + ceiling) // 2 if possible else min(int(floor * (1 + reach)), (floor + ceiling) // 2)
             outcome, master = self._program.test(level, self._meter)
-            if outcome == "undecided":
-                return "deadline" if self._meter.over() else "undecided level"
-            if outcome == "impossible":
-                if reach > GAP and possible < self._value.balance:
-                    reach = max(GAP, (possible / (level + 1) - 1) / 2)
-                else:
-                    reach *= GROWTH
-                self._bound = max(self._bound, level + 1)
+            if outcome == "undecided" or self._meter.over():
+                return "deadline" if self._meter.over() else "a level stayed undecided"
+            if master is None:
+                floor = self._bound = level + 1
+                reach *= GROWTH
                 continue
-            assert master is not None
-            nodes_max = WHOLE_NODES_MAX if self._meter.repeats else None
-            whole = master.whole(WHOLE_SHARE * self._meter.left_s(), nodes_max)
-            self._meter.spend(10.0)
-            possible = level
-            if whole is not None:
-                self._offer(whole)
+            possible = True
+            self._program.vary(master, level, self._meter, self._random)
+            if not self._offer(master.whole(self._meter, WHOLE_SHARE, self._random)):
+                floor = level
             if self._meter.over():
                 return "deadline"
-            if whole is None:
-                # Fractions keep to this level and whole patterns do not: a little more room.
-                return self._above(level)
-            reach = max(GAP, (level / self._bound - 1) / 2)
+        return self._raise_bound(floor)
 
-    def _above(self, level: int) -> str:
-        """Levels above one that only fractions keep to, until whole patterns do or the placement at hand is better."""
-        step = GAP
-        while int(level * (1 + step)) < self._value.balance:
-            outcome, master = self._program.test(int(level * (1 + step)), self._meter)
-            if outcome != "possible" or master is None or self._meter.over():
-                return "deadline"
-            whole = master.whole(WHOLE_SHARE * self._meter.left_s(), WHOLE_NODES_MAX if self._meter.repeats else None)
-            if whole is not None:
-                self._offer(whole)
-                return "only fractions of patterns are better"
-            step *= GROWTH
-        return "only fractions of patterns are better"
+    def _raise_bound(self, possible: int) -> str:
+        """Where whole patterns were not found at levels that are possible, the bound may still come closer."""
+        while self._bound * (1 + GAP) < min(possible, self._value.balance):
+            level = (self._bound + possible) // 2
+            outcome, _ = self._program.test(level, self._meter)
+            if outcome == "undecided":
+                return "deadline" if self._meter.over() else "a level stayed undecided"
+            if outcome == "possible":
+                possible = level
+            else:
+                self._bound = level + 1
+        within = self._value.balance <= self._bound * (1 + GAP)
+        return "wanted gap reached" if within else "only fractions of patterns are better"
 
-    def _offer(self, whole: Mapping[Pattern, int]) -> None:
+    def _offer(self, whole: Mapping[Pattern, int] | None) -> bool:
+        """Keep what whole patterns make, if they make something better."""
+        if whole is None:
+            return False
         placement = construct(self._problem, self._program, whole)
-        if placement is None or violations(self._problem, placement):
-            return
+        if violations(self._problem, placement):
+            return False
         value = evaluate(self._problem, placement)
-        if better(self._problem, value, self._value):
-            self._best, self._value, self._improved = placement, value, True
+        if value.balance >= self._value.balance or value.serve != self._value.serve or value.meet > self._value.meet:
+            return False
+        self._best, self._value, self._improved = placement, value, True
+        return True
 
 
-def construct(problem: Problem, program: PatternProgram, whole: Mapping[Pattern, int]) -> Placement | None:
-    """Patterns are dealt out to the GPUs of their groups; then it is decided who enters by migration.
-
-    Room that nobody needs stays free. None where more would migrate into a GPU than may.
-    """
-    out, entering = np.zeros_like(problem.running), np.zeros_like(problem.running)
+def construct(problem: Problem, program: PatternProgram, whole: Mapping[Pattern, int]) -> Placement:
+    """Patterns are dealt out to the GPUs of their groups; room that nobody needs stays free."""
+    parts = np.zeros((3, *problem.running.shape), dtype=np.int64)
     members = [np.flatnonzero(program.group_of == group).tolist() for group in range(len(program.gpu_of_group))]
     for pattern, count in whole.items():
         for _ in range(count):
-            gpu = members[pattern.group].pop()
-            out[gpu], entering[gpu] = pattern.out, pattern.entering
-    both = np.minimum(out, entering)
-    out, entering = out - both, entering - both
-    placed = np.zeros_like(entering)
+            parts[:, members[pattern.group].pop()] = pattern.out, pattern.arrived, pattern.placed
+    out, arrived, placed = parts
+    both = np.minimum(out, arrived)
+    out, arrived = out - both, arrived - both
     for k in range(problem.classes):
-        surplus = int(entering[:, k].sum() - out[:, k].sum() - program.entering[k])
-        _free(problem, entering, k, surplus)
-    to_place: IntArray = entering.sum(axis=0) - out.sum(axis=0)
-    excess = entering.sum(axis=1) - problem.in_max
-    for gpu in np.argsort(-excess):  # where too many would migrate, waiting sessions come first
-        for k in np.argsort(-to_place):
-            wanted = entering[gpu, k] if excess[gpu] <= 0 else min(entering[gpu, k], excess[gpu])
-            count = int(min(wanted, to_place[k]))
-            placed[gpu, k] += count
-            to_place[k] -= count
-            excess[gpu] -= count
-    arrived = entering - placed
-    if (arrived.sum(axis=1) > problem.in_max).any():
-        return None
+        _free(arrived[:, k], int(arrived[:, k].sum() - out[:, k].sum()))
+        _free(placed[:, k], int(placed[:, k].sum() - program.placed[k]))
     return Placement(out=out, arrived=arrived, placed=placed)
 
 
-def _free(problem: Problem, entering: IntArray, k: int, surplus: int) -> None:
-    """Take back room for class k that nobody needs, where GPUs are fullest."""
-    while surplus > 0:
-        gpus = np.flatnonzero(entering[:, k] > 0)
-        crowded = (entering[gpus].sum(axis=1) - problem.in_max[gpus]).argmax()
-        entering[gpus[crowded], k] -= 1
-        surplus -= 1
+def _free(entering: IntArray, surplus: int) -> None:
+    """Take back room [gpus] that nobody needs."""
+    for gpu in np.flatnonzero(entering):
+        taken = min(int(entering[gpu]), max(0, surplus))
+        entering[gpu] -= taken
+        surplus -= taken

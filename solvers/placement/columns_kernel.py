@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from solvers.numba_kernel import inner, kernel
 from solvers.placement.kernel import FAR, Given, latency_of
-from solvers.placement.problem import IntArray
+from solvers.placement.problem import BoolArray, IntArray
 
 RealArray = npt.NDArray[np.float64]
 
@@ -25,27 +25,37 @@ SLIGHT = 1e-12
 class Prices(NamedTuple):
     """What a session is worth to whoever takes it, and what its migration costs."""
 
-    entering: RealArray  # [classes], >= 0
-    migrating: RealArray  # [classes], >= 0, on top of what it takes to place it elsewhere
+    arriving: RealArray  # [classes], >= 0: by migration; whoever leaves a GPU costs as much
+    placing: RealArray  # [classes], >= 0: from waiting
+    migrating: RealArray  # [classes], >= 0: what the budgets charge, on top
 
 
 class Patterns(NamedTuple):
     """The best pattern of each group; filled in by `best_patterns`."""
 
     out: IntArray  # [groups, classes]
-    entering: IntArray  # [groups, classes]
+    arrived: IntArray  # [groups, classes]
+    placed: IntArray  # [groups, classes]
     profit: RealArray  # [groups]: NOTHING where no pattern keeps to the level
     highest: RealArray  # [groups]: an upper bound on the profit of any pattern
+
+
+class Steps(NamedTuple):
+    """The least that any further session adds to f, never more than what it really adds."""
+
+    own_us: IntArray  # [types, classes, sessions]: by its class, from so many of the class on
+    shared_us: IntArray  # [types, sessions]: by the number of sessions, from so many on
+    least_us: IntArray  # [types, sessions]: by any class
 
 
 class Scratch(NamedTuple):
     """Memory of one search."""
 
     counts: IntArray  # [classes]
-    entering: IntArray  # [classes]
-    filling: IntArray  # [classes]: the best so far
     order: IntArray  # [classes]: by price per microsecond
     path: IntArray  # [entering sessions]: positions in `order`
+    arrives: BoolArray  # [entering sessions]: by migration, under the prices
+    best: IntArray  # [2, classes]: arrived and placed of the dearest filling so far
 
 
 @inner
@@ -61,45 +71,74 @@ def _kept(given: Given, gpu_type: int, counts: IntArray, level_us: int) -> int:
 
 
 @inner
-def _fill(
-    given: Given, gpu_type: int, level_us: int, free_mib: int, enter_max: int, price: RealArray, step_us: IntArray,
-    scratch: Scratch
-) -> tuple[float, float]:  # fmt: skip
-    """The dearest multiset that may enter a GPU that holds `scratch.counts`; its price and an upper bound on any.
+def _worth(prices: Prices, scratch: Scratch, entered: int, in_max: int) -> float:
+    """What those on the path are worth: placed all of them, but for up to `in_max` who are worth more by migration."""
+    total = 0.0
+    for i in range(entered):
+        total += prices.placing[scratch.order[scratch.path[i]]]
+        scratch.arrives[i] = False
+    for _ in range(min(in_max, entered)):
+        best, most = -1, 0.0
+        for i in range(entered):
+            k = scratch.order[scratch.path[i]]
+            more = prices.arriving[k] - prices.placing[k]
+            if not scratch.arrives[i] and more > most:
+                best, most = i, more
+        if best < 0:
+            break
+        scratch.arrives[best] = True
+        total += most
+    return total
 
-    Depth first over classes by price per microsecond, cut off where the rest of the level at the best rate cannot pay.
-    `step_us` [classes]: the least that one session more adds to f.
+
+@inner
+def _fill(
+    given: Given, gpu_type: int, level_us: int, free_mib: int, enter_max: int, in_max: int, prices: Prices,
+    steps: Steps, rest: RealArray, scratch: Scratch
+) -> tuple[float, float]:  # fmt: skip
+    """The dearest multiset that may enter a GPU that holds `scratch.counts`; its worth and an upper bound on any.
+
+    Depth first over classes by price per microsecond. A branch is cut off where the rest of the level cannot pay: not at
+    the best rate of the classes that are left, and not as so many whole sessions at their best price (`rest`).
     """
-    counts, entering, order, path = scratch.counts, scratch.entering, scratch.order, scratch.path
-    classes = len(price)
-    scratch.filling[:] = 0
-    entering[:] = 0
-    most, highest, value = 0.0, 0.0, 0.0
+    counts, order, path = scratch.counts, scratch.order, scratch.path
+    classes = len(counts)
+    last = steps.shared_us.shape[1] - 1
+    scratch.best[:] = 0
+    most, highest, worth = 0.0, 0.0, 0.0
     position, entered, nodes = 0, 0, 0
+    total = counts.sum()
     room_us = level_us - latency_of(given, gpu_type, counts)
     while True:
         descended = False
         while position < classes and entered < enter_max:
             k = order[position]
-            if price[k] <= 0 or value + room_us * (price[k] / step_us[k]) <= most + SLIGHT:
+            price = max(prices.arriving[k], prices.placing[k])
+            shared_us = steps.shared_us[gpu_type, min(total, last)]
+            step_us = max(1, steps.own_us[gpu_type, k, 0] + shared_us)
+            whole = room_us // max(1, steps.least_us[gpu_type, min(total, last)])
+            more = min(room_us * (price / step_us), whole * rest[position])
+            if price <= 0 or worth + more <= most + SLIGHT:
                 break
             if nodes >= NODES_MAX:
-                highest = max(highest, value + room_us * (price[k] / step_us[k]))
+                highest = max(highest, worth + more)
                 break
-            if given.state_mib[k] <= free_mib and step_us[k] <= room_us:
+            if given.state_mib[k] <= free_mib and step_us <= room_us:
                 counts[k] += 1
                 nodes += 1
                 after_us = _kept(given, gpu_type, counts, level_us)
                 if after_us < FAR:
-                    entering[k] += 1
-                    value += price[k]
                     free_mib -= given.state_mib[k]
                     room_us = level_us - after_us
                     path[entered] = position
                     entered += 1
-                    if value > most:
-                        most = value
-                        scratch.filling[:] = entering
+                    total += 1
+                    worth = _worth(prices, scratch, entered, in_max)
+                    if worth > most:
+                        most = worth
+                        scratch.best[:] = 0
+                        for i in range(entered):
+                            scratch.best[0 if scratch.arrives[i] else 1, order[path[i]]] += 1
                     descended = True
                     break
                 counts[k] -= 1
@@ -109,20 +148,20 @@ def _fill(
         if entered == 0:
             return most, max(most, highest)
         entered -= 1
+        total -= 1
         position = path[entered]
         k = order[position]
         counts[k] -= 1
-        entering[k] -= 1
-        value -= price[k]
         free_mib += given.state_mib[k]
+        worth = _worth(prices, scratch, entered, in_max)
         room_us = level_us - latency_of(given, gpu_type, counts)
         position += 1
 
 
 @inner
 def _try_leaving(
-    given: Given, gpu: int, level_us: int, free_mib: int, enter_max: int, prices: Prices, step_us: IntArray,
-    first: int, second: int, group: int, patterns: Patterns, scratch: Scratch
+    given: Given, gpu: int, level_us: int, free_mib: int, enter_max: int, prices: Prices, steps: Steps,
+    rest: RealArray, first: int, second: int, group: int, patterns: Patterns, scratch: Scratch
 ) -> None:  # fmt: skip
     """The best pattern of a group in which `first` and `second` (-1: nobody) leave, if it beats the best so far."""
     gpu_type = given.gpu_type[gpu]
@@ -130,17 +169,24 @@ def _try_leaving(
     cost = 0.0
     if first >= 0:
         scratch.counts[first] -= 1
-        cost += prices.entering[first] + prices.migrating[first]
+        cost += prices.arriving[first] + prices.migrating[first]
     if second >= 0:
         scratch.counts[second] -= 1
-        cost += prices.entering[second] + prices.migrating[second]
-    if _kept(given, gpu_type, scratch.counts, level_us) == FAR:
+        cost += prices.arriving[second] + prices.migrating[second]
+    latency_us = _kept(given, gpu_type, scratch.counts, level_us)
+    if latency_us == FAR:
         return
-    value, bound = _fill(given, gpu_type, level_us, free_mib, enter_max, prices.entering, step_us, scratch)
+    least_us = steps.least_us[gpu_type, min(scratch.counts.sum(), steps.least_us.shape[1] - 1)]
+    if (level_us - latency_us) // max(1, least_us) * rest[0] - cost <= patterns.profit[group]:
+        return
+    value, bound = _fill(
+        given, gpu_type, level_us, free_mib, enter_max, given.in_max[gpu], prices, steps, rest, scratch
+    )
     patterns.highest[group] = max(patterns.highest[group], bound - cost)
     if value - cost > patterns.profit[group]:
         patterns.profit[group] = value - cost
-        patterns.entering[group] = scratch.filling
+        patterns.arrived[group] = scratch.best[0]
+        patterns.placed[group] = scratch.best[1]
         patterns.out[group] = 0
         if first >= 0:
             patterns.out[group, first] += 1
@@ -150,43 +196,49 @@ def _try_leaving(
 
 @kernel
 def best_patterns(
-    given: Given, gpu_of_group: IntArray, level_us: int, enter_max: IntArray, prices: Prices, step_us: IntArray,
+    given: Given, gpu_of_group: IntArray, level_us: int, enter_max: IntArray, prices: Prices, steps: Steps,
     patterns: Patterns
 ) -> None:  # fmt: skip
     """For each group of equal GPUs the pattern with the highest profit among those that keep to the level.
 
-    profit = sum entering * price - sum out * (price + its migration). At most `OUT_MAX` sessions leave, and at most
-    `enter_max` [groups] enter. `step_us` [types, classes]: the least that one session more adds to f.
+    profit = what enters at its prices - what leaves at the price of arriving and of its migration. At most `OUT_MAX`
+    sessions leave, and at most `enter_max` [groups] enter.
     """
-    classes = len(prices.entering)
+    classes = len(prices.arriving)
+    longest = enter_max.max() + 1
     scratch = Scratch(
         np.zeros(classes, np.int64),
         np.zeros(classes, np.int64),
-        np.zeros(classes, np.int64),
-        np.zeros(classes, np.int64),
-        np.zeros(enter_max.max() + 1, np.int64),
+        np.zeros(longest, np.int64),
+        np.zeros(longest, np.bool_),
+        np.zeros((2, classes), np.int64),
     )
+    dearest = np.maximum(prices.arriving, prices.placing)
+    rest = np.zeros(classes)  # by position in the order: the best price from there on
     for group in range(len(gpu_of_group)):
         gpu = gpu_of_group[group]
-        steps = step_us[given.gpu_type[gpu]]
-        scratch.order[:] = np.argsort(-prices.entering / steps)
+        own_us = steps.own_us[given.gpu_type[gpu], :, 0] + steps.shared_us[given.gpu_type[gpu], 0]
+        scratch.order[:] = np.argsort(-dearest / np.maximum(own_us, 1))
+        for position in range(classes - 1, -1, -1):
+            later = rest[position + 1] if position + 1 < classes else 0.0
+            rest[position] = max(later, dearest[scratch.order[position]])
         patterns.profit[group] = NOTHING
         patterns.highest[group] = NOTHING
         running = given.running[gpu]
         free_mib = given.memory_mib[gpu] - (running * given.state_mib).sum()
         takes = enter_max[group] if given.receives[gpu] else 0
         _try_leaving(
-            given, gpu, level_us, free_mib, takes, prices, steps, -1, -1, group, patterns, scratch
+            given, gpu, level_us, free_mib, takes, prices, steps, rest, -1, -1, group, patterns, scratch
         )
         for first in range(classes):
             if running[first] == 0 or given.out_max[gpu] < 1:
                 continue
             _try_leaving(
-                given, gpu, level_us, free_mib, takes, prices, steps, first, -1, group, patterns, scratch
+                given, gpu, level_us, free_mib, takes, prices, steps, rest, first, -1, group, patterns, scratch
             )
             for second in range(first, classes):
                 enough = running[second] > (1 if second == first else 0)
                 if enough and given.out_max[gpu] >= OUT_MAX:
                     _try_leaving(
-                        given, gpu, level_us, free_mib, takes, prices, steps, first, second, group, patterns, scratch
+                        given, gpu, level_us, free_mib, takes, prices, steps, rest, first, second, group, patterns, scratch
                     )

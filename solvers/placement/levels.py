@@ -12,7 +12,7 @@ from solvers.placement.incumbent import Incumbent
 from solvers.placement.meter import Meter
 from solvers.placement.problem import NEVER_US
 
-GALLOP_FIRST, GALLOP_GROWTH = 0.002, 2.5  # of the bound
+GALLOP_FIRST, GALLOP_GROWTH = 0.004, 2.5  # of the bound
 NOISES = (0.15, 0.4, 0.8)
 
 
@@ -23,7 +23,8 @@ class Effort:
     name: str
     attempts: int  # at each level; the first one is greedy unless `noisy`
     noisy: bool
-    resolution: float = 0.0  # of the bound; levels are not told apart more finely than this
+    steps_max: int = 30  # levels above the bound that are tried until one is reached
+    bisects: bool = True  # between the level that was reached and the one before
     end_s: float = 0.0  # stop when no more than this is left on the meter
 
 
@@ -38,28 +39,26 @@ class LevelSearch:
     def run(self, effort: Effort, gap: float) -> str:
         """Search until the incumbent is within `gap` of the bound; returns why it ended."""
         bound = max(1, self._incumbent.bounds.balance)
-        failed = bound - 1
-        step = 0.0 if effort.resolution == 0 else gap
-        while not self._near(gap):
+        failed, step = bound - 1, gap
+        for _ in range(effort.steps_max):
+            level = int(bound * (1 + step))
+            if self._near(gap) or level >= self._incumbent.value.balance:
+                break
             if self._over(effort):
                 return "deadline"
-            level = int(bound * (1 + step))
-            if level >= self._incumbent.value.balance:
-                break
             if self._tried(level, effort):
                 break
-            failed = level
-            step = max(GALLOP_FIRST, effort.resolution) if step < GALLOP_FIRST else step * GALLOP_GROWTH
-        while not self._near(gap):
+            failed, step = level, max(GALLOP_FIRST, step * GALLOP_GROWTH)
+        while effort.bisects and not self._near(gap):
             best = self._incumbent.value.balance
-            if best - failed <= max(1, gap * bound / 2, effort.resolution * bound):
+            if best - failed <= max(1, gap * bound / 2):
                 return "no lower level found"
             if self._over(effort):
                 return "deadline"
             middle = (failed + best) // 2
             if not self._tried(middle, effort):
                 failed = middle
-        return "wanted gap reached"
+        return "wanted gap reached" if self._near(gap) else "no lower level found"
 
     def free(self) -> bool:
         """Fit without a level: repairs, targets and leaving GPUs only, with as few migrations as that takes."""

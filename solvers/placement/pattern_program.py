@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from solvers.placement.columns_kernel import NOTHING, OUT_MAX, Patterns, Prices, best_patterns
+from solvers.placement.columns_kernel import NOTHING, OUT_MAX, Patterns, Prices, Steps, best_patterns
 from solvers.placement.kernel import Given, given_of
 from solvers.placement.meter import Meter
 from solvers.placement.order import class_sizes
@@ -24,6 +24,10 @@ Outcome = Literal["impossible", "possible", "undecided"]
 
 ROUNDS_MAX = 60  # of pricing at one level
 TOLERANCE = 1e-7
+FREE_SHARES = (0.0, 0.15, 0.4, 1.0)  # of the groups with whole patterns, free to change in turn
+VARIATIONS, VARIATION = 4, 0.15  # times that patterns are priced anew, and how far (of the logarithm of each price)
+WHOLE_NODES_MAX = 200  # of branch and bound, where runs must repeat
+WORK_PER_WHOLE = 0.2
 WORK_PER_PATTERN = 2e-4  # units of work (milliseconds) for one pattern of one group, roughly
 
 
@@ -33,26 +37,27 @@ class Pattern:
 
     group: int
     out: tuple[int, ...]  # [classes]
-    entering: tuple[int, ...]  # [classes]
+    arrived: tuple[int, ...]  # [classes]
+    placed: tuple[int, ...]  # [classes]
 
 
 class PatternProgram:
     """One problem at any level; patterns found at one level are kept for the others.
 
-    `entering` [classes] are those who have to be placed. A level is impossible if at some prices those who must be
+    `placed` [classes] are those who have to be placed. A level is impossible if at some prices those who must be
     placed are worth more than all GPUs together can earn by taking them; that holds whatever patterns are known.
     """
 
-    def __init__(self, problem: Problem, entering: IntArray) -> None:
-        self.problem, self.entering = problem, entering
+    def __init__(self, problem: Problem, placed: IntArray) -> None:
+        self.problem, self.placed = problem, placed
         self.given: Given = given_of(problem)
         self.gpu_of_group, self.group_of, self.size_of = _groups(problem)
         weight = class_sizes(problem)
         self.weight = weight / weight.max()
-        self._prices = Prices(entering=self.weight, migrating=np.zeros(problem.classes))
+        self._prices = Prices(arriving=self.weight, placing=self.weight, migrating=np.zeros(problem.classes))
         self._budget_prices = np.zeros(2)
-        self._step_us = _least_steps(problem)
-        able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(entering.sum())
+        self._steps = _least_steps(problem)
+        able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
         self._known: dict[Pattern, int] = {}  # pattern -> its latency
 
@@ -61,7 +66,7 @@ class PatternProgram:
         """Whether impossible levels are impossible for every placement: patterns hold all that may leave a GPU."""
         problem = self.problem
         able = np.minimum(problem.out_max, problem.running.sum(axis=1))
-        return bool((able <= OUT_MAX).all() and (self.entering == problem.waiting).all())
+        return bool((able <= OUT_MAX).all() and (self.placed == problem.waiting).all())
 
     def test(self, level_us: int, meter: Meter) -> tuple[Outcome, _Master | None]:
         """Whether fractions of patterns keep everybody below the level; where they do, the program that shows it."""
@@ -85,16 +90,27 @@ class PatternProgram:
                 return "undecided", None
         return "undecided", None
 
+    def vary(self, master: _Master, level_us: int, meter: Meter, random: np.random.Generator) -> None:
+        """More patterns that are good at prices near those that were found: whole numbers need a choice."""
+        prices = self._prices
+        for _ in range(VARIATIONS):
+            near = np.exp(VARIATION * random.standard_normal((2, self.problem.classes)))
+            self._prices = prices._replace(arriving=prices.arriving * near[0], placing=prices.placing * near[1])
+            found = self._price(level_us, meter)
+            master.add(self._patterns(found, found.profit > NOTHING))
+        self._prices = prices
+
     def _price(self, level_us: int, meter: Meter) -> Patterns:
         groups, classes = len(self.gpu_of_group), self.problem.classes
         self._best = Patterns(
             out=np.zeros((groups, classes), np.int64),
-            entering=np.zeros((groups, classes), np.int64),
+            arrived=np.zeros((groups, classes), np.int64),
+            placed=np.zeros((groups, classes), np.int64),
             profit=np.zeros(groups),
             highest=np.zeros(groups),
         )
         best_patterns(
-            self.given, self.gpu_of_group, level_us, self._enter_max, self._prices, self._step_us, self._best
+            self.given, self.gpu_of_group, level_us, self._enter_max, self._prices, self._steps, self._best
         )
         meter.spend(WORK_PER_PATTERN * groups * (1 + classes) ** 2)
         return self._best
@@ -103,14 +119,17 @@ class PatternProgram:
         """What those who must be placed are worth beyond all that GPUs can earn; above 0 the level is impossible."""
         budgets = np.array([self.problem.moves_max, self.problem.moved_mib_max], dtype=np.float64)
         earned = float(self._best.highest @ self.size_of)
-        return float(self._prices.entering @ self.entering - self._budget_prices @ budgets) - earned
+        return float(self._prices.placing @ self.placed - self._budget_prices @ budgets) - earned
 
     def _patterns(self, found: Patterns, which: npt.NDArray[np.bool_]) -> list[Pattern]:
         rows = np.flatnonzero(which)
-        after = self.problem.running[self.gpu_of_group] - found.out + found.entering
+        after = self.problem.running[self.gpu_of_group] - found.out + found.arrived + found.placed
         latency_us = self.problem.tables.latency_us(self.problem.gpu_type[self.gpu_of_group], after)
-        out, entering = found.out.tolist(), found.entering.tolist()
-        patterns = [Pattern(group=g, out=tuple(out[g]), entering=tuple(entering[g])) for g in rows.tolist()]
+        parts = (found.out.tolist(), found.arrived.tolist(), found.placed.tolist())
+        patterns = [
+            Pattern(group=g, out=tuple(parts[0][g]), arrived=tuple(parts[1][g]), placed=tuple(parts[2][g]))
+            for g in rows.tolist()
+        ]
         self._known.update(zip(patterns, latency_us[rows].tolist(), strict=True))
         return patterns
 
@@ -123,23 +142,25 @@ class _Master:
 
         problem = program.problem
         classes, sizes = problem.classes, program.size_of.astype(np.float64)
-        self._problem, self._classes, self._first = problem, classes, classes + 2
+        self._classes, self._first = classes, 2 * classes + 2
         self.columns: list[Pattern] = []
         self._has: set[Pattern] = set()
         self._state_mib = problem.state_mib.astype(np.float64)
         # A migration is never worth more than the class that migrates, nor a MiB more than that of the smallest state.
-        slack = np.concatenate([program.weight, [1.0, 1.0 / float(self._state_mib.min())]])
+        slack = np.concatenate([program.weight, program.weight, [1.0, 1.0 / float(self._state_mib.min())]])
+        rows = self._first + len(sizes)
         lp = highspy.HighsLp()
-        lp.num_col_, lp.num_row_ = classes + 2, classes + 2 + len(sizes)
+        lp.num_col_, lp.num_row_ = self._first, rows
         lp.col_cost_ = slack
-        lp.col_lower_, lp.col_upper_ = np.zeros(classes + 2), np.full(classes + 2, highspy.kHighsInf)
+        lp.col_lower_, lp.col_upper_ = np.zeros(self._first), np.full(self._first, highspy.kHighsInf)
         budgets = np.array([problem.moves_max, problem.moved_mib_max], dtype=np.float64)
-        lp.row_lower_ = np.concatenate([program.entering.astype(np.float64), np.full(2, -highspy.kHighsInf), sizes])
-        lp.row_upper_ = np.concatenate([np.full(classes, highspy.kHighsInf), budgets, sizes])
+        wanted = np.concatenate([np.zeros(classes), program.placed.astype(np.float64)])
+        lp.row_lower_ = np.concatenate([wanted, np.full(2, -highspy.kHighsInf), sizes])
+        lp.row_upper_ = np.concatenate([np.full(2 * classes, highspy.kHighsInf), budgets, sizes])
         lp.a_matrix_.format_ = highspy.MatrixFormat.kColwise
-        lp.a_matrix_.start_ = np.arange(classes + 3, dtype=np.int32)
-        lp.a_matrix_.index_ = np.arange(classes + 2, dtype=np.int32)
-        lp.a_matrix_.value_ = np.concatenate([np.ones(classes), [-1.0, -1.0]])
+        lp.a_matrix_.start_ = np.arange(self._first + 1, dtype=np.int32)
+        lp.a_matrix_.index_ = np.arange(self._first, dtype=np.int32)
+        lp.a_matrix_.value_ = np.concatenate([np.ones(2 * classes), [-1.0, -1.0]])
         self._highs: Any = highspy.Highs()
         for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off")):
             self._highs.setOptionValue(option, value)
@@ -158,9 +179,10 @@ class _Master:
         self.columns += new
         out = np.array([p.out for p in new], dtype=np.float64)
         rows = np.zeros((len(new), self._first))
-        rows[:, : self._classes] = np.array([p.entering for p in new]) - out
-        rows[:, self._classes] = out.sum(axis=1)
-        rows[:, self._classes + 1] = out @ self._state_mib
+        rows[:, : self._classes] = np.array([p.arrived for p in new]) - out
+        rows[:, self._classes : 2 * self._classes] = np.array([p.placed for p in new])
+        rows[:, -2] = out.sum(axis=1)
+        rows[:, -1] = out @ self._state_mib
         column, index = np.nonzero(rows)
         group = self._first + np.array([p.group for p in new])
         # Each column is its non-zero rows, then the row of its group.
@@ -188,30 +210,49 @@ class _Master:
     def prices(self) -> tuple[Prices, RealArray, RealArray]:
         """Prices of classes; those of the two budgets; what each group earns."""
         dual = np.array(self._highs.getSolution().row_dual, dtype=np.float64)
-        entering = np.maximum(dual[: self._classes], 0.0)
-        budgets = np.maximum(-dual[self._classes : self._first], 0.0)
+        arriving, placing = np.maximum(dual[: 2 * self._classes], 0.0).reshape(2, self._classes)
+        budgets = np.maximum(-dual[2 * self._classes : self._first], 0.0)
         migrating = budgets[0] + budgets[1] * self._state_mib
-        return Prices(entering=entering, migrating=migrating), budgets, -dual[self._first :]
+        prices = Prices(arriving=arriving.copy(), placing=placing.copy(), migrating=migrating)
+        return prices, budgets, -dual[self._first :]
 
-    def whole(self, seconds: float, nodes_max: int | None) -> dict[Pattern, int] | None:
-        """Whole numbers of GPUs by pattern with no shortage, from the patterns at hand; None if none was found."""
+    def whole(self, meter: Meter, share: float, random: np.random.Generator) -> dict[Pattern, int] | None:
+        """Whole numbers of GPUs by pattern with no shortage, from the patterns at hand; None if none was found.
+
+        Groups whose patterns are whole in the relaxation keep them at first; then ever more groups are free to change.
+        At most `share` of what is left on the meter is used.
+        """
         highs, count = self._highs, len(self.columns)
-        kinds = np.full(count, self._integer, dtype=np.uint8)
-        highs.changeColsIntegrality(count, np.arange(self._first, self._first + count, dtype=np.int32), kinds)
-        options: list[tuple[str, Any]] = [("presolve", "on"), ("mip_abs_gap", self._slight)]
-        options.append(("objective_target", self._slight))
-        if nodes_max is None:
-            options.append(("time_limit", highs.getRunTime() + seconds))
-        else:
-            options.append(("mip_max_nodes", nodes_max))
-        for option, value in options:
-            highs.setOptionValue(option, value)
-        highs.run()
-        info = highs.getInfo()
-        if info.primal_solution_status != 2 or info.objective_function_value > self._slight:
-            return None
-        values = highs.getSolution().col_value[self._first :]
-        return {p: round(value) for p, value in zip(self.columns, values, strict=True) if value > 0.5}
+        value = np.zeros(count)
+        known = np.array(highs.getSolution().col_value[self._first :])
+        value[: len(known)] = known
+        group = np.array([p.group for p in self.columns])
+        columns = np.arange(self._first, self._first + count, dtype=np.int32)
+        loose = np.zeros(int(group.max()) + 1, dtype=np.bool_)
+        loose[group[np.abs(value - np.rint(value)) > TOLERANCE]] = True
+        highs.changeColsIntegrality(count, columns, np.full(count, self._integer, dtype=np.uint8))
+        for option, setting in (("presolve", "on"), ("mip_abs_gap", self._slight), ("objective_target", self._slight)):
+            highs.setOptionValue(option, setting)
+        end_s = (1 - share) * meter.left_s()
+        for free in FREE_SHARES:
+            loose |= random.random(len(loose)) < free
+            fixed = ~loose[group]
+            lower = np.where(fixed, np.rint(value), 0.0)
+            upper = np.where(fixed, np.rint(value), self._infinity)
+            highs.changeColsBounds(count, columns, lower, upper)
+            if meter.repeats:
+                highs.setOptionValue("mip_max_nodes", WHOLE_NODES_MAX)
+            else:
+                highs.setOptionValue("time_limit", highs.getRunTime() + max(1e-3, meter.left_s() - end_s))
+            highs.run()
+            meter.spend(WORK_PER_WHOLE * (1 + int(loose.sum())))
+            info = highs.getInfo()
+            if info.primal_solution_status == 2 and info.objective_function_value <= self._slight:
+                found = highs.getSolution().col_value[self._first :]
+                return {p: round(many) for p, many in zip(self.columns, found, strict=True) if many > 0.5}
+            if meter.over(end_s):
+                break
+        return None
 
 
 def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
@@ -222,9 +263,14 @@ def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
     return first.astype(np.int64), inverse.ravel().astype(np.int64), size.astype(np.int64)
 
 
-def _least_steps(problem: Problem) -> IntArray:
-    """The least that one session more of a class adds to f on a type [types, classes], at least 1."""
+def _least_steps(problem: Problem) -> Steps:
+    """Differences of the tables, each the least from there on; a batch that may not run is never entered."""
     alone, common = problem.tables.alone_us, problem.tables.common_us
-    own = np.where(alone[:, :, 1:] < NEVER_US, np.diff(alone, axis=2), NEVER_US).min(axis=2)
-    shared = np.where(common[:, 1:] < NEVER_US, np.diff(common, axis=1), NEVER_US).min(axis=1)
-    return np.asarray(np.clip(own + shared[:, None], 1, NEVER_US), dtype=np.int64)
+    own_us = _least_from(np.where(alone[:, :, 1:] < NEVER_US, np.diff(alone, axis=2), NEVER_US))
+    shared_us = _least_from(np.where(common[:, 1:] < NEVER_US, np.diff(common, axis=1), NEVER_US))
+    return Steps(own_us=own_us, shared_us=shared_us, least_us=own_us[:, :, 0].min(axis=1)[:, None] + shared_us)
+
+
+def _least_from(values: IntArray) -> IntArray:
+    """The least of each value and all that follow, along the last axis."""
+    return np.ascontiguousarray(np.minimum.accumulate(values[..., ::-1], axis=-1)[..., ::-1]).astype(np.int64)

@@ -79,7 +79,8 @@ class _Cascade:
         self._without_balance = incumbent.placement, incumbent.value
         if not problem.tiers.balance:
             return "balance is off"
-        return self._search.run(Effort(name="greedy", attempts=1, noisy=False, resolution=0.01, end_s=self._reserve_s()), self._gap)
+        effort = Effort(name="greedy", attempts=1, noisy=False, steps_max=3, bisects=False, end_s=self._reserve_s())
+        return self._search.run(effort, self._gap)
 
     def _chain(self) -> tuple[str, ...]:
         """Who is asked after greedy, in turn."""
