@@ -27,7 +27,6 @@ from solvers.placement.problem import NEVER_US, NO_TARGET_US, BoolArray, IntArra
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 _SETS_MAX = 96  # sets of levels that get rows; further sets only make the relaxation weaker
-_SPARE_SLOT = 0.1  # of a spare migration
 _MIXED_MAX = 500  # the same, of sets within sets
 _PAIRS_MAX = 400_000  # patterns before caps; more would not be built in time
 
@@ -42,6 +41,7 @@ class Ground:
     running: IntArray
     waiting: IntArray
     state_mib: IntArray
+    entering_mib: IntArray  # [classes]: states, when room for them is counted
     present: BoolArray  # [classes]: somebody runs or waits
     free_mib: IntArray  # [gpus]; 0 where nobody may enter
     arrive_most: IntArray
@@ -71,6 +71,7 @@ def ground(problem: Problem, *, on_time: bool, leave_least: int) -> Ground:
         running=problem.running,
         waiting=problem.waiting,
         state_mib=problem.state_mib,
+        entering_mib=problem.state_mib,
         present=present,
         free_mib=np.where(problem.receives, free_mib, 0),
         arrive_most=problem.in_max,
@@ -85,7 +86,7 @@ def ground(problem: Problem, *, on_time: bool, leave_least: int) -> Ground:
 
 def careful(given: Ground, state_mib: int) -> Ground:
     """As if all states had this size: from the largest on, patterns surely fit memory; but they prove nothing."""
-    return replace(given, state_mib=np.full_like(given.state_mib, state_mib))
+    return replace(given, entering_mib=np.full_like(given.state_mib, state_mib))
 
 
 def in_time_for_transfers(problem: Problem, given: Ground) -> Ground:
@@ -104,17 +105,19 @@ class Pairs:
     stay: IntArray  # sessions that stay
     kind: IntArray
     caps: IntArray  # how many of the caps of the type are open: those that all who stay allow
+    moved_mib: IntArray  # the least that may leave; 0 where sizes do not count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """sum over GPUs of gain >= least; gain = slots (by kind, cap and who stays) + give_gain . gives."""
+    """sum over GPUs of gain >= least; gain = slots (by kind, cap and who stays) + what who leaves adds."""
 
     wide: BoolArray  # [rows, levels]: Q1, whose migrants count
     narrow: BoolArray  # [rows, levels]: Q2, whose waiting sessions count
     slot_gain: IntArray  # [rows, kinds, caps + 1, sessions + 1]; cap 0: nobody enters
     give_gain: IntArray  # [rows, levels]
     leaving_gain: IntArray  # [rows]: for each session that leaves a GPU to be emptied
+    moved_gain: IntArray  # [rows]: for each MiB that leaves
     least: IntArray  # [rows]
     unit: FloatArray  # [rows]: what counts as one unit of slack
 
@@ -122,9 +125,9 @@ class Rows:
     def count(self) -> int:
         return len(self.least)
 
-    def for_few_moves(self) -> Rows:
-        """The same rows, but spare migrations count more than spare slots."""
-        return replace(self, unit=np.where(self.wide.any(axis=1), _SPARE_SLOT * self.unit, self.unit))
+    def for_least_moved(self, share: float) -> Rows:
+        """The same rows, but slack of others than the migrated size counts for this share only."""
+        return replace(self, unit=np.where(self.moved_gain == 0, share * self.unit, self.unit))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +156,11 @@ class Level:
         return self.kinds[:, 2] > 0
 
 
-def build(given: Ground, limit_us: int) -> Level | str:
-    """The patterns at a limit; or why there are none, beginning with "too low" if that proves the limit too low."""
+def build(given: Ground, limit_us: int, *, sizes: bool = False) -> Level | str:
+    """The patterns at a limit; or why there are none, beginning with "too low" if that proves the limit too low.
+
+    With `sizes`, or if their budget may bind, GPUs are only equal if as many MiB leave with each pattern.
+    """
     capacity = _capacity(given, limit_us)
     if ((given.waiting > 0) & (capacity.max(axis=0) == 0)).any():
         return "too low: a class that waits fits nowhere"
@@ -165,14 +171,16 @@ def build(given: Ground, limit_us: int) -> Level | str:
         content[:, level_of[k]] += given.running[:, k]
     caps, admits = _caps(cap)
     smallest_mib = np.full(levels, 1 << 40, dtype=np.int64)
-    np.minimum.at(smallest_mib, level_of[given.present], given.state_mib[given.present])
+    np.minimum.at(smallest_mib, level_of[given.present], given.entering_mib[given.present])
     most = cap[given.gpu_type].max(axis=1) - content.sum(axis=1) + given.give_most
     room = given.free_mib[:, None] // smallest_mib
     room = np.where(room >= most[:, None], int(caps.max(initial=0)), room)  # equal where memory does not bind
     arrive = np.minimum(given.arrive_most, room.max(axis=1))
     kinds, kind_of = _distinct(np.column_stack([given.gpu_type, arrive, given.leaving, room]))
     seen = np.minimum(content, given.give_most[:, None] + 1)
-    groups, group_of = _distinct(np.column_stack([kind_of, given.give_most, content.sum(axis=1), seen]))
+    sizes = sizes or given.moved_mib_max < given.moves_max * int(given.state_mib.max())
+    leaves_mib = _leaves_mib(given, level_of, levels) if sizes else np.zeros((len(content), 0), dtype=np.int64)
+    groups, group_of = _distinct(np.column_stack([kind_of, given.give_most, content.sum(axis=1), seen, leaves_mib]))
     pairs = _pairs(groups, kinds[:, 0], cap, caps)
     if pairs is None:
         return "too many patterns"
@@ -185,7 +193,7 @@ def build(given: Ground, limit_us: int) -> Level | str:
     wide = np.concatenate([sets, sets])
     narrow = np.concatenate([sets, np.zeros_like(sets)])
     slots = _slots(kinds, caps, int(pairs.stay.max(initial=0)))
-    budget = _budget_rows(given, smallest_mib, slots.shape)
+    budget = _budget_rows(given, levels, slots.shape, sizes=sizes)
     cover = _cover_rows(wide, narrow, waiting, slots, kinds, admits)
     return Level(
         limit_us=limit_us,
@@ -243,10 +251,25 @@ def _distinct(rows: IntArray) -> tuple[IntArray, IntArray]:
     return unique, inverse.ravel()
 
 
+def _leaves_mib(given: Ground, level_of: IntArray, levels: int) -> IntArray:
+    """The least MiB of 0, 1, 2 ... sessions of each level [gpus, levels * (most that leave + 1)]."""
+    most = int(given.give_most.max(initial=0))
+    before = np.zeros((len(given.gpu_type), levels), dtype=np.int64)
+    least = np.zeros((len(given.gpu_type), levels, most + 1), dtype=np.int64)
+    for k in sorted(np.flatnonzero(given.present).tolist(), key=lambda k: int(given.state_mib[k])):
+        q, nth = level_of[k], np.arange(1, most + 1)
+        until = before[:, q] + given.running[:, k]
+        mine = (nth > before[:, q, None]) & (nth <= until[:, None])
+        least[:, q, 1:] += np.where(mine, given.state_mib[k], 0)
+        before[:, q] = until
+    return np.cumsum(least, axis=2).reshape(len(before), -1)
+
+
 def _pairs(groups: IntArray, kind_type: IntArray, cap: IntArray, caps: IntArray) -> Pairs | None:
     """Every multiset of levels that may leave each group, such that whoever stays is within capacity."""
-    kind, give_most, total, content = groups[:, 0], groups[:, 1], groups[:, 2], groups[:, 3:]
-    levels = content.shape[1]
+    levels = cap.shape[1]
+    kind, give_most, total, content = groups[:, 0], groups[:, 1], groups[:, 2], groups[:, 3 : 3 + levels]
+    leaves_mib = groups[:, 3 + levels :].reshape(len(groups), levels, -1)
     members, gives, last = np.arange(len(groups)), np.zeros_like(content), np.zeros(len(groups), dtype=np.int64)
     all_members, all_gives = [members], [gives]
     for size in range(1, int(give_most.max(initial=0)) + 1):
@@ -266,6 +289,9 @@ def _pairs(groups: IntArray, kind_type: IntArray, cap: IntArray, caps: IntArray)
     allowed = np.where(content[members] > gives, cap[gpu_type], np.iinfo(np.int64).max).min(axis=1)
     fits = np.flatnonzero(stay <= allowed)
     order = fits[np.lexsort((size[fits], members[fits]))]
+    moved_mib = np.zeros_like(size)
+    if leaves_mib.size:
+        moved_mib = leaves_mib[members[:, None], np.arange(levels), gives].sum(axis=1)
     open_caps = ((caps[gpu_type] <= allowed[:, None]) & (caps[gpu_type] > 0)).sum(axis=1)
     return Pairs(
         group=members[order],
@@ -274,6 +300,7 @@ def _pairs(groups: IntArray, kind_type: IntArray, cap: IntArray, caps: IntArray)
         stay=stay[order],
         kind=kind[members[order]],
         caps=open_caps[order],
+        moved_mib=moved_mib[order],
     )
 
 
@@ -313,32 +340,33 @@ def _cover_rows(
         slot_gain=np.where(for_all, slots, np.where(for_migrants, hosts, 0)),
         give_gain=-wide.astype(np.int64),
         leaving_gain=np.zeros(len(wide), dtype=np.int64),
+        moved_gain=np.zeros(len(wide), dtype=np.int64),
         least=narrow @ waiting,
         unit=np.ones(len(wide)),
     )
 
 
-def _budget_rows(given: Ground, smallest_mib: IntArray, shape: tuple[int, ...]) -> Rows:
-    """Migrations in number, in size, and away from GPUs that are to be emptied."""
-    levels = len(smallest_mib)
-    give_gain = [np.full(levels, -1, dtype=np.int64)]
-    leaving_gain, least, unit = [0], [-min(given.moves_max, int(given.running.sum()))], [1.0]
-    if given.moved_mib_max < given.moves_max * int(given.state_mib.max()):
-        give_gain.append(-smallest_mib)
-        leaving_gain, least = [*leaving_gain, 0], [*least, -given.moved_mib_max]
-        unit.append(float(smallest_mib.mean()))
+def _budget_rows(given: Ground, levels: int, shape: tuple[int, ...], *, sizes: bool) -> Rows:
+    """Migrations in number, away from GPUs that are to be emptied, and in size."""
+    total_mib = int(given.running.sum(axis=0) @ given.state_mib)
+    # For each row: for each session that leaves, for each that leaves such a GPU, for each MiB, least, unit.
+    table = [(-1, 0, 0, -min(given.moves_max, int(given.running.sum())), 1.0)]
     if given.leave_least > 0:
-        give_gain.append(np.zeros(levels, dtype=np.int64))
-        leaving_gain, least, unit = [*leaving_gain, 1], [*least, given.leave_least], [*unit, 1.0]
-    nobody = np.zeros((len(least), levels), dtype=np.bool_)
+        table.append((0, 1, 0, given.leave_least, 1.0))
+    if sizes:
+        mean_mib = float(given.state_mib[given.present].mean())
+        table.append((0, 0, -1, -min(given.moved_mib_max, total_mib), mean_mib))
+    give, leaving, moved, least = (np.array([row[i] for row in table], dtype=np.int64) for i in range(4))
+    nobody = np.zeros((len(table), levels), dtype=np.bool_)
     return Rows(
         wide=nobody,
         narrow=nobody,
-        slot_gain=np.zeros((len(least), *shape), dtype=np.int64),
-        give_gain=np.array(give_gain),
-        leaving_gain=np.array(leaving_gain, dtype=np.int64),
-        least=np.array(least, dtype=np.int64),
-        unit=np.array(unit),
+        slot_gain=np.zeros((len(table), *shape), dtype=np.int64),
+        give_gain=np.repeat(give[:, None], levels, axis=1),
+        leaving_gain=leaving,
+        moved_gain=moved,
+        least=least,
+        unit=np.array([row[4] for row in table]),
     )
 
 
@@ -350,6 +378,7 @@ def join(first: Rows, second: Rows) -> Rows:
         slot_gain=np.concatenate([first.slot_gain, second.slot_gain]),
         give_gain=np.concatenate([first.give_gain, second.give_gain]),
         leaving_gain=np.concatenate([first.leaving_gain, second.leaving_gain]),
+        moved_gain=np.concatenate([first.moved_gain, second.moved_gain]),
         least=np.concatenate([first.least, second.least]),
         unit=np.concatenate([first.unit, second.unit]),
     )
