@@ -15,17 +15,9 @@ from solvers.placement.meter import Meter
 from solvers.placement.pattern_build import build_placement
 from solvers.placement.pattern_choose import Chosen, by_milp, round_mixture
 from solvers.placement.pattern_dual import Relaxed, certifies, least_moved_mib, least_slack
-from solvers.placement.pattern_level import (
-    Ground,
-    Level,
-    Rows,
-    build,
-    careful,
-    ground,
-    in_time_for_transfers,
-    join,
-    violated_rows,
-)
+from solvers.placement.pattern_ground import Ground, careful, ground, in_time_for_transfers
+from solvers.placement.pattern_level import Level, build, violated_rows
+from solvers.placement.pattern_rows import Rows, join
 from solvers.placement.problem import IntArray, Problem
 from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement, Value, better

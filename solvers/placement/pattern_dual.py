@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from solvers.placement.pattern_level import FloatArray, Level, Rows
+from solvers.placement.pattern_level import Level
+from solvers.placement.pattern_rows import FloatArray, Rows
 from solvers.placement.problem import IntArray
 
 _BUCKETS = 16  # groups are summed up in so many parts; more parts: fewer rounds, larger linear programs

@@ -16,83 +16,17 @@ Memory is relaxed to a number of the smallest states. So if no choice of pattern
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from solvers.placement.problem import NEVER_US, NO_TARGET_US, BoolArray, IntArray, Problem
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
+from solvers.placement.pattern_ground import Ground
+from solvers.placement.pattern_rows import Rows, budget_rows, cover_rows, join
+from solvers.placement.problem import BoolArray, IntArray
 
 _SETS_MAX = 96  # sets of levels that get rows; further sets only make the relaxation weaker
 _MIXED_MAX = 500  # the same, of sets within sets
 _PAIRS_MAX = 400_000  # patterns before caps; more would not be built in time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What is the same at every limit."""
-
-    gpu_type: IntArray  # [gpus], 0 .. types in use - 1
-    base_us: IntArray  # [types in use, classes]
-    common_us: IntArray  # [types in use, sessions + 1]
-    running: IntArray
-    waiting: IntArray
-    state_mib: IntArray
-    entering_mib: IntArray  # [classes]: states, when room for them is counted
-    present: BoolArray  # [classes]: somebody runs or waits
-    free_mib: IntArray  # [gpus]; 0 where nobody may enter
-    arrive_most: IntArray
-    give_most: IntArray
-    leaving: BoolArray
-    leave_least: int  # sessions that have to leave GPUs that are to be emptied
-    moves_max: int
-    moved_mib_max: int
-    late_us: IntArray  # [classes]: nobody may be slower; NO_TARGET_US: no limit
-
-    def limits_us(self) -> IntArray:
-        """Every latency that a GPU with somebody on it can have, ascending."""
-        base = self.base_us[:, self.present]
-        every = np.unique(base[:, :, None] + self.common_us[:, None, 1:])
-        return every[every < NEVER_US]
-
-
-def ground(problem: Problem, *, on_time: bool, leave_least: int) -> Ground:
-    """`on_time`: nobody may be late; `leave_least`: sessions that leave the GPUs to be emptied."""
-    types, gpu_type = np.unique(problem.gpu_type, return_inverse=True)
-    present = (problem.running.sum(axis=0) + problem.waiting) > 0
-    free_mib = np.maximum(problem.memory_mib - problem.running @ problem.state_mib, 0)
-    return Ground(
-        gpu_type=gpu_type.astype(np.int64),
-        base_us=problem.tables.base_us[types],
-        common_us=problem.tables.common_us[types],
-        running=problem.running,
-        waiting=problem.waiting,
-        state_mib=problem.state_mib,
-        entering_mib=problem.state_mib,
-        present=present,
-        free_mib=np.where(problem.receives, free_mib, 0),
-        arrive_most=problem.in_max,
-        give_most=np.minimum(problem.out_max, problem.running.sum(axis=1)),
-        leaving=problem.leaving,
-        leave_least=leave_least,
-        moves_max=problem.moves_max,
-        moved_mib_max=problem.moved_mib_max,
-        late_us=problem.target_us if on_time else np.full(problem.classes, NO_TARGET_US),
-    )
-
-
-def careful(given: Ground, state_mib: int) -> Ground:
-    """As if all states had this size: from the largest on, patterns surely fit memory; but they prove nothing."""
-    return replace(given, entering_mib=np.full_like(given.state_mib, state_mib))
-
-
-def in_time_for_transfers(problem: Problem, given: Ground) -> Ground:
-    """As if everybody had just been transferred: then whoever has is in time, too."""
-    late_us = np.where(problem.target_us < NO_TARGET_US, problem.target_us - problem.transfer_us, NO_TARGET_US)
-    return replace(given, late_us=late_us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,28 +40,6 @@ class Pairs:
     kind: IntArray
     caps: IntArray  # how many of the caps of the type are open: those that all who stay allow
     moved_mib: IntArray  # the least that may leave; 0 where sizes do not count
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """sum over GPUs of gain >= least; gain = slots (by kind, cap and who stays) + what who leaves adds."""
-
-    wide: BoolArray  # [rows, levels]: Q1, whose migrants count
-    narrow: BoolArray  # [rows, levels]: Q2, whose waiting sessions count
-    slot_gain: IntArray  # [rows, kinds, caps + 1, sessions + 1]; cap 0: nobody enters
-    give_gain: IntArray  # [rows, levels]
-    leaving_gain: IntArray  # [rows]: for each session that leaves a GPU to be emptied
-    moved_gain: IntArray  # [rows]: for each MiB that leaves
-    least: IntArray  # [rows]
-    unit: FloatArray  # [rows]: what counts as one unit of slack
-
-    @property
-    def count(self) -> int:
-        return len(self.least)
-
-    def for_least_moved(self, share: float) -> Rows:
-        """The same rows, but slack of others than the migrated size counts for this share only."""
-        return replace(self, unit=np.where(self.moved_gain == 0, share * self.unit, self.unit))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,8 +105,8 @@ def build(given: Ground, limit_us: int, *, sizes: bool = False) -> Level | str:
     wide = np.concatenate([sets, sets])
     narrow = np.concatenate([sets, np.zeros_like(sets)])
     slots = _slots(kinds, caps, int(pairs.stay.max(initial=0)))
-    budget = _budget_rows(given, levels, slots.shape, sizes=sizes)
-    cover = _cover_rows(wide, narrow, waiting, slots, kinds, admits)
+    budget = budget_rows(given, levels, slots.shape, sizes=sizes)
+    cover = cover_rows(wide, narrow, waiting, slots, kinds, admits)
     return Level(
         limit_us=limit_us,
         level_of=level_of,
@@ -325,65 +237,6 @@ def _slots(kinds: IntArray, caps: IntArray, most: int) -> IntArray:
     return np.asarray(np.clip(slots, 0, kinds[:, 3:].max(axis=1)[:, None, None]), dtype=np.int64)
 
 
-def _cover_rows(
-    wide: BoolArray, narrow: BoolArray, waiting: IntArray, slots: IntArray, kinds: IntArray, admits: BoolArray
-) -> Rows:
-    """Enough slots, by memory too, for those of `narrow` who wait and those of `wide` who migrate."""
-    room = np.where(wide[:, None, :], kinds[:, 3:], 0).max(axis=2)[:, :, None, None]
-    slots = np.minimum(slots, room)
-    hosts = np.minimum(slots, kinds[:, 1][:, None, None])
-    for_all = (admits @ narrow.T).transpose(2, 0, 1)[:, kinds[:, 0], :, None]
-    for_migrants = (admits @ wide.T).transpose(2, 0, 1)[:, kinds[:, 0], :, None]
-    return Rows(
-        wide=wide,
-        narrow=narrow,
-        slot_gain=np.where(for_all, slots, np.where(for_migrants, hosts, 0)),
-        give_gain=-wide.astype(np.int64),
-        leaving_gain=np.zeros(len(wide), dtype=np.int64),
-        moved_gain=np.zeros(len(wide), dtype=np.int64),
-        least=narrow @ waiting,
-        unit=np.ones(len(wide)),
-    )
-
-
-def _budget_rows(given: Ground, levels: int, shape: tuple[int, ...], *, sizes: bool) -> Rows:
-    """Migrations in number, away from GPUs that are to be emptied, and in size."""
-    total_mib = int(given.running.sum(axis=0) @ given.state_mib)
-    # For each row: for each session that leaves, for each that leaves such a GPU, for each MiB, least, unit.
-    table = [(-1, 0, 0, -min(given.moves_max, int(given.running.sum())), 1.0)]
-    if given.leave_least > 0:
-        table.append((0, 1, 0, given.leave_least, 1.0))
-    if sizes:
-        mean_mib = float(given.state_mib[given.present].mean())
-        table.append((0, 0, -1, -min(given.moved_mib_max, total_mib), mean_mib))
-    give, leaving, moved, least = (np.array([row[i] for row in table], dtype=np.int64) for i in range(4))
-    nobody = np.zeros((len(table), levels), dtype=np.bool_)
-    return Rows(
-        wide=nobody,
-        narrow=nobody,
-        slot_gain=np.zeros((len(table), *shape), dtype=np.int64),
-        give_gain=np.repeat(give[:, None], levels, axis=1),
-        leaving_gain=leaving,
-        moved_gain=moved,
-        least=least,
-        unit=np.array([row[4] for row in table]),
-    )
-
-
-def join(first: Rows, second: Rows) -> Rows:
-    """All rows of both."""
-    return Rows(
-        wide=np.concatenate([first.wide, second.wide]),
-        narrow=np.concatenate([first.narrow, second.narrow]),
-        slot_gain=np.concatenate([first.slot_gain, second.slot_gain]),
-        give_gain=np.concatenate([first.give_gain, second.give_gain]),
-        leaving_gain=np.concatenate([first.leaving_gain, second.leaving_gain]),
-        moved_gain=np.concatenate([first.moved_gain, second.moved_gain]),
-        least=np.concatenate([first.least, second.least]),
-        unit=np.concatenate([first.unit, second.unit]),
-    )
-
-
 def violated_rows(level: Level, pair: IntArray, cap: IntArray) -> Rows | None:
     """The rows of Hall's condition that are not built at first (Q2 not empty, strictly within Q1) and do not hold."""
     sets = level.rows.narrow[level.rows.narrow.any(axis=1)]
@@ -402,4 +255,4 @@ def violated_rows(level: Level, pair: IntArray, cap: IntArray) -> Rows | None:
     broken = np.flatnonzero(gain < narrow @ level.waiting)
     if not len(broken):
         return None
-    return _cover_rows(wide[broken], narrow[broken], level.waiting, level.slots, level.kinds, level.admits)
+    return cover_rows(wide[broken], narrow[broken], level.waiting, level.slots, level.kinds, level.admits)

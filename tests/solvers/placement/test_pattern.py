@@ -10,7 +10,8 @@ from solvers.placement.check import evaluate, violations
 from solvers.placement.meter import Meter
 from solvers.placement.pattern import solve
 from solvers.placement.pattern_dual import certifies, least_slack
-from solvers.placement.pattern_level import build, ground
+from solvers.placement.pattern_ground import ground
+from solvers.placement.pattern_level import build
 from solvers.placement.problem import Problem
 from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement
