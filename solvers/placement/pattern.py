@@ -14,7 +14,7 @@ from solvers.placement.check import evaluate, violations
 from solvers.placement.meter import Meter
 from solvers.placement.pattern_build import build_placement
 from solvers.placement.pattern_choose import Chosen, by_milp, round_mixture
-from solvers.placement.pattern_dual import Relaxed, certifies, least_moved_mib, least_slack
+from solvers.placement.pattern_dual import ZERO, Relaxed, certifies, least_moved_mib, least_slack
 from solvers.placement.pattern_ground import Ground, careful, ground, in_time_for_transfers
 from solvers.placement.pattern_level import Level, build, violated_rows
 from solvers.placement.pattern_rows import Rows, join
@@ -187,7 +187,7 @@ class _Search:
         for _ in range(_CUT_ROUNDS):
             relaxed = least_slack(level, rows, start, self._goes_on)
             self._spend(level, relaxed.rounds)
-            if relaxed.best.slack < 0:
+            if relaxed.best.slack < -ZERO:
                 return "too low" if certifies(level, rows, relaxed.best.prices) else "open", rows, relaxed
             chosen = round_mixture(level, rows, relaxed)
             if chosen.pair is None and stubborn and self._left_for_milp_s() > _MILP_SECONDS_MIN:

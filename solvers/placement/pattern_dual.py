@@ -18,7 +18,7 @@ from solvers.placement.problem import IntArray
 
 _BUCKETS = 16  # groups are summed up in so many parts; more parts: fewer rounds, larger linear programs
 _WHOLE = 1 << 24  # prices are rounded to this part of a unit before they certify anything
-_ZERO = 1e-6
+ZERO = 1e-6  # slack this small is none: what is certified is computed again, exactly
 _TIGHT = 0.02  # sessions of slack: prices this close to the best are good enough
 
 
@@ -117,7 +117,7 @@ def least_slack(level: Level, rows: Rows, start: FloatArray | None, go_on: Calla
             gain = gains(level, rows, one.pair, one.cap) * level.size[:, None] / rows.unit
             master.add(np.add.reduceat(gain, edges, axis=0))
         best = min(known, key=lambda one: one.slack)
-        found = master.solve() if best.slack >= -_ZERO else None
+        found = master.solve() if best.slack >= -ZERO else None
         if found is None:
             return Relaxed(best=best, points=known, weights=np.zeros((0, groups)), rounds=len(known))
         low, point = found
