@@ -52,8 +52,30 @@ def _columns() -> Solver:
     return solve_columns
 
 
+def _cpsat() -> Solver:
+    from solvers.placement.cpsat import solve
+
+    return solve
+
+
+def _highs() -> Solver:
+    from solvers.placement.highs import solve
+
+    return solve
+
+
+def _milp(solver_name: str) -> Solver:
+    from solvers.placement.milp import milp_through
+
+    return milp_through(solver_name)
+
+
 SOLVERS: Mapping[str, Callable[[], Solver]] = {
     "one-class": _one_class,
     "patterns": _patterns,
     "columns": _columns,
+    "cpsat": _cpsat,
+    "highs": _highs,
+    "milp": lambda: _milp("HiGHS"),
+    "milp-cbc": lambda: _milp("PULP_CBC_CMD"),
 }
