@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.deadline or extent.deadlines_s,
         given.png,
     )
-    show([result], given.format, Console(width=None if sys.stdout.isatty() else 320))
+    show([result], given.format, Console(width=None if sys.stdout.isatty() else 360))
     return 0 if result.ok else 1
 
 

@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """How much of it a size runs. One-shot problems have seeds 0, 1, ...; a chain begins with the problem of its seed."""
+    """How much of it a size runs. One-shot problems have seeds 0, 1, ...; closed loops begin with them."""
 
     gpus: tuple[int, ...]
     cases: tuple[str, ...]

@@ -64,19 +64,19 @@ def row_of(group: Group) -> dict[str, Cell]:
         "mode": group.mode,
         "deadline ms": round(1000 * group.deadline_s),
         "plans": len(runs),
-        "ms to first plan, median / max": _milliseconds([run.first_plan_s for run in runs], (0.5, 1.0)),
-        "ms in all, median / p95 / max": _milliseconds(group.seconds, (0.5, 0.95, 1.0)),
-        "gap %, mean / max": f"{100 * float(np.mean(group.gaps)):.3f} / {100 * max(group.gaps):.3f}",
-        "gap <= 0.1 %, share": share_within(group.gaps),
-        "worst latency ms, median": float(np.median([run.value_us for run in runs])) / 1000,
-        "vs reference %, mean / least / most": _against(runs, own, group.mode),
+        "first plan ms: median/max": _milliseconds([run.first_plan_s for run in runs], (0.5, 1.0)),
+        "solve ms: median/p95/max": _milliseconds(group.seconds, (0.5, 0.95, 1.0)),
+        "gap %: mean/max": f"{100 * float(np.mean(group.gaps)):.3f}/{100 * max(group.gaps):.3f}",
+        "share <= 0.1 %": share_within(group.gaps),
+        "worst ms": float(np.median([run.value_us for run in runs])) / 1000,
+        "vs reference %: mean/best/worst": _against(runs, own, group.mode),
         "at equal budget %": _against(runs, equal, group.mode),
-        "moves, mean": float(np.mean([run.moves for run in runs])),
-        "reference's, own / equal budget": f"{_moves(own):.3g} / {_moves(equal):.3g}",
-        "reference ms, median / max": _milliseconds([reference.seconds for reference in own], (0.5, 1.0)),
+        "moves": float(np.mean([run.moves for run in runs])),
+        "reference's moves: own/equal": f"{_moves(own):.3g}/{_moves(equal):.3g}",
+        "reference ms: median/max": _milliseconds([reference.seconds for reference in own], (0.5, 1.0)),
         "written plainly": _milliseconds(plain_s, (0.5, 1.0)) if plain_s else None,
-        "cpsat: ms, gap %, served": _raw(group, "cpsat"),
-        "highs: ms, gap %, served": _raw(group, "highs"),
+        "CP-SAT: ms, gap %, served": _raw(group, "cpsat"),
+        "HiGHS: ms, gap %, served": _raw(group, "highs"),
         "peak MiB": round(measured.peak_mib),
     }
 
@@ -87,7 +87,7 @@ def share_within(gaps: Sequence[float]) -> float:
 
 
 def references_of(group: Group, *, equal_budget: bool) -> list[Reference]:
-    """The reference's runs with the load measure that serves it better: per problem in one-shot, per chain in closed loop."""
+    """The reference's runs with the measure of load that serves it better: per problem, or per closed loop."""
     runs = [run for run in group.measured.references if run.mode == group.mode and run.equal_budget == equal_budget]
     chains = dict.fromkeys((run.seed, run.epoch if group.mode == "one-shot" else 0) for run in runs)
     best: list[Reference] = []
@@ -108,7 +108,7 @@ def compared(runs: Sequence[Run], references: Sequence[Reference], mode: Mode) -
 def _against(runs: Sequence[Run], references: Sequence[Reference], mode: Mode) -> str:
     shares = [100 * share for share in compared(runs, references, mode)]
     unserved = sum(reference.unserved for reference in references)
-    told = f"{float(np.mean(shares)):+.1f} / {min(shares):+.1f} / {max(shares):+.1f}"
+    told = f"{float(np.mean(shares)):+.1f}/{min(shares):+.1f}/{max(shares):+.1f}"
     return told + (f"; it leaves {unserved} waiting" if unserved else "")
 
 
@@ -117,7 +117,7 @@ def _moves(references: Sequence[Reference]) -> float:
 
 
 def _milliseconds(seconds: Sequence[float], quantiles: Sequence[float]) -> str:
-    return " / ".join(f"{1000 * float(np.quantile(seconds, quantile)):.3g}" for quantile in quantiles)
+    return "/".join(f"{1000 * float(np.quantile(seconds, quantile)):.3g}" for quantile in quantiles)
 
 
 def _raw(group: Group, solver: str) -> str | None:
