@@ -14,18 +14,10 @@ from solvers.placement.check import evaluate, violations
 from solvers.placement.meter import Meter
 from solvers.placement.pattern_build import build_placement
 from solvers.placement.pattern_choose import Chosen, by_milp, round_mixture
-from solvers.placement.pattern_dual import certifies, least_slack
-from solvers.placement.pattern_level import (
-    Ground,
-    Level,
-    Rows,
-    build,
-    careful,
-    ground,
-    in_time_for_transfers,
-    join,
-    violated_rows,
-)
+from solvers.placement.pattern_dual import ZERO, Relaxed, certifies, least_moved_mib, least_slack
+from solvers.placement.pattern_ground import Ground, careful, ground, in_time_for_transfers
+from solvers.placement.pattern_level import Level, build, violated_rows
+from solvers.placement.pattern_rows import Rows, join
 from solvers.placement.problem import IntArray, Problem
 from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement, Value, better
@@ -74,6 +66,8 @@ def solve(problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, 
     proven = min(int(limits[min(search.low, len(limits) - 1)]), search.value.balance)
     if proven > bounds.balance:
         bounds = replace(bounds, balance=proven, proofs=bounds.proofs | {"balance": "patterns"})
+    if search.least_moved_mib > bounds.move:
+        bounds = replace(bounds, move=search.least_moved_mib, proofs=bounds.proofs | {"move": "patterns"})
     return Found(placement=search.best, bounds=bounds, end_reason=end_reason)
 
 
@@ -106,7 +100,7 @@ class _Search:
     value: Value
     low: int
     _slowest_s: float = field(default=0.0)  # what a test has to be expected to take
-    _built: tuple[Level, Rows] | None = None  # the last limit at which everybody fitted
+    least_moved_mib: int = 0
     _unbuilt: set[int] = field(default_factory=set)  # limits with a choice of patterns that sessions did not fit
 
     @property
@@ -135,7 +129,8 @@ class _Search:
             probe = min(self.low + step - 1, open_at - 1) if step else (self.low + open_at) // 2
             step *= 2
         end_reason = self._insist()
-        self._thin_out()
+        if self.problem.tiers.move:
+            self._move_less()
         return end_reason
 
     def _insist(self) -> str:
@@ -178,37 +173,36 @@ class _Search:
         if isinstance(level, str):
             verdict = "too low" if level.startswith("too low") else "open"
         else:
-            verdict = self._choose(level, stubborn=stubborn)
+            verdict, _, _ = self._choose(level, level.rows, stubborn=stubborn)
             if verdict == "unbuilt":
                 self._unbuilt.add(index)
         self._slowest_s = max(self._slowest_s, before_s - self.meter.left_s()) if not stubborn else self._slowest_s
         return verdict
 
-    def _choose(self, level: Level, *, stubborn: bool) -> Verdict:
+    def _choose(
+        self, level: Level, rows: Rows, *, stubborn: bool, share: float = 1.0
+    ) -> tuple[Verdict, Rows, Relaxed | None]:
         """Choose patterns, add rows that the choice violates, choose again; then build what was chosen."""
-        rows, start = level.rows, None
+        relaxed, start = None, None
         for _ in range(_CUT_ROUNDS):
             relaxed = least_slack(level, rows, start, self._goes_on)
             self._spend(level, relaxed.rounds)
-            if relaxed.best.slack < 0:
-                return "too low" if certifies(level, rows, relaxed.best.prices) else "open"
+            if relaxed.best.slack < -ZERO:
+                return "too low" if certifies(level, rows, relaxed.best.prices) else "open", rows, relaxed
             chosen = round_mixture(level, rows, relaxed)
             if chosen.pair is None and stubborn and self._left_for_milp_s() > _MILP_SECONDS_MIN:
                 chosen = by_milp(level, rows, relaxed, self._left_for_milp_s, self._limit)
                 self.meter.spend(_WORK_PER_MILP)
             if chosen.end == "none exists":
-                return "too low"
+                return "too low", rows, relaxed
             if chosen.pair is None or chosen.cap is None:
-                return "open"
+                return "open", rows, relaxed
             broken = violated_rows(level, chosen.pair, chosen.cap)
             if broken is None:
-                if not self._take(level, chosen):
-                    return "unbuilt"
-                self._built = level, rows
-                return "built"
+                return "built" if self._take(level, chosen) else "unbuilt", rows, relaxed
             start = np.concatenate([relaxed.best.prices * rows.unit, np.zeros(broken.count)])
-            rows = join(rows, broken)
-        return "open"
+            rows = join(rows, broken.for_least_moved(share))
+        return "open", rows, relaxed
 
     def _take(self, level: Level, chosen: Chosen) -> bool:
         """Keep the placement that follows the patterns if it is better than the best so far."""
@@ -222,17 +216,29 @@ class _Search:
             self.best, self.value = placement, value
         return self.value.balance <= level.limit_us
 
-    def _thin_out(self) -> None:
-        """Try for fewer migrations at the limit that was attained."""
-        if self._built is None or not self.problem.tiers.move or self.meter.over(self._reserve_s + self._slowest_s):
+    def _move_less(self) -> None:
+        """At the largest limit that counts as equal to the best, migrate as little as can be, and prove how little."""
+        tolerance = self.problem.tiers.balance_tolerance
+        best_us = min(self.value.balance, int(self.limits_us[self.low]) if self.low < len(self.limits_us) else 1 << 60)
+        settled = self.value.balance * (1.0 - tolerance) <= best_us
+        equal_us = (best_us if settled else self.value.balance) / (1.0 - tolerance)
+        index = int(np.searchsorted(self.limits_us, equal_us, side="right")) - 1
+        if self.value.move == 0 or self.meter.over(self._reserve_s + self._slowest_s):
             return
-        level, rows = self._built
-        if level.limit_us >= self.value.balance:
-            relaxed = least_slack(level, rows.for_few_moves(), None, self._goes_on)
-            self._spend(level, relaxed.rounds)
-            chosen = round_mixture(level, rows, relaxed)
-            if chosen.pair is not None:
-                self._take(level, chosen)
+        given = replace(self.given, moved_mib_max=self.value.move)
+        largest_mib = int(self.problem.state_mib[given.present].max())
+        for one, share in ((given, 0.02), (given, 0.3), (careful(given, largest_mib), 0.1)):
+            level = build(one, int(self.limits_us[index]), sizes=True)
+            self.meter.spend(_WORK_FIRST + _WORK_PER_GPU * self.problem.gpus)
+            if isinstance(level, str):
+                return
+            moved_mib = self.value.move
+            _, rows, relaxed = self._choose(level, level.rows.for_least_moved(share), stubborn=False, share=share)
+            if relaxed is not None and one is given:
+                least_mib = least_moved_mib(level, rows, relaxed.best.prices)
+                self.least_moved_mib = max(self.least_moved_mib, least_mib)
+            if self.value.move < moved_mib or self.meter.over(self._reserve_s + self._slowest_s):
+                return
 
     def _goes_on(self) -> bool:
         return not self.meter.over(self._reserve_s)

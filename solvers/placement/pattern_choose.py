@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from solvers.placement.pattern_dual import Relaxed, gains, values_of
-from solvers.placement.pattern_level import FloatArray, Level, Rows
+from solvers.placement.pattern_level import Level
+from solvers.placement.pattern_rows import FloatArray, Rows
 from solvers.placement.problem import IntArray
 
 _COLUMNS_FIRST = 600  # the first MILP has the most promising patterns only

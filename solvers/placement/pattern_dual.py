@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from solvers.placement.pattern_level import FloatArray, Level, Rows
+from solvers.placement.pattern_level import Level
+from solvers.placement.pattern_rows import FloatArray, Rows
 from solvers.placement.problem import IntArray
 
 _BUCKETS = 16  # groups are summed up in so many parts; more parts: fewer rounds, larger linear programs
 _WHOLE = 1 << 24  # prices are rounded to this part of a unit before they certify anything
-_ZERO = 1e-6
+ZERO = 1e-6  # slack this small is none: what is certified is computed again, exactly
 _TIGHT = 0.02  # sessions of slack: prices this close to the best are good enough
 
 
@@ -37,9 +38,11 @@ def values_of(level: Level, rows: Rows, prices: Any) -> tuple[Any, Any, Any]:
     slots = np.tensordot(prices, rows.slot_gain, axes=1)
     best = np.maximum.accumulate(slots, axis=1)
     value = best[pairs.kind, pairs.caps, pairs.stay] + pairs.gives @ (prices @ rows.give_gain)
-    leaving = prices @ rows.leaving_gain
+    leaving, moved = prices @ rows.leaving_gain, prices @ rows.moved_gain
     if leaving:
         value = value + leaving * pairs.size * level.kind_leaving[pairs.kind]
+    if moved:
+        value = value + moved * pairs.moved_mib
     return value, best, slots
 
 
@@ -61,14 +64,32 @@ def gains(level: Level, rows: Rows, pair: IntArray, cap: IntArray) -> IntArray:
     pairs = level.pairs
     gain = rows.slot_gain[:, pairs.kind[pair], cap, pairs.stay[pair]].T + pairs.gives[pair] @ rows.give_gain.T
     leaving = (pairs.size[pair] * level.kind_leaving[pairs.kind[pair]])[:, None] * rows.leaving_gain
-    return np.asarray(gain + leaving, dtype=np.int64)
+    moved = pairs.moved_mib[pair][:, None] * rows.moved_gain
+    return np.asarray(gain + leaving + moved, dtype=np.int64)
 
 
 def certifies(level: Level, rows: Rows, prices: FloatArray) -> bool:
     """Whether prices prove that no choice of patterns satisfies all rows; exact, in whole numbers."""
-    whole = np.rint(np.maximum(prices, 0) / rows.unit * _WHOLE).astype(np.int64)
+    return _whole_slack(level, rows, _whole(prices)) < 0
+
+
+def least_moved_mib(level: Level, rows: Rows, prices: FloatArray) -> int:
+    """What has to migrate at least by these prices, exact; rows include one for the migrated size."""
+    row, whole = int(np.flatnonzero(rows.moved_gain)[0]), _whole(prices)
+    if not whole[row]:
+        return 0
+    # Prices in units of the row's price leave slack s at most: of the row's limit at most s MiB are spared.
+    spared = _whole_slack(level, rows, whole) // int(whole[row])
+    return max(0, -int(rows.least[row]) - spared)
+
+
+def _whole(prices: FloatArray) -> IntArray:
+    return np.asarray(np.rint(np.maximum(prices, 0) * _WHOLE), dtype=np.int64)
+
+
+def _whole_slack(level: Level, rows: Rows, whole: IntArray) -> int:
     value, _, _ = values_of(level, rows, whole)
-    return bool(int(np.maximum.reduceat(value, level.starts) @ level.size) < int(whole @ rows.least))
+    return int(np.maximum.reduceat(value, level.starts) @ level.size) - int(whole @ rows.least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +117,7 @@ def least_slack(level: Level, rows: Rows, start: FloatArray | None, go_on: Calla
             gain = gains(level, rows, one.pair, one.cap) * level.size[:, None] / rows.unit
             master.add(np.add.reduceat(gain, edges, axis=0))
         best = min(known, key=lambda one: one.slack)
-        found = master.solve() if best.slack >= -_ZERO else None
+        found = master.solve() if best.slack >= -ZERO else None
         if found is None:
             return Relaxed(best=best, points=known, weights=np.zeros((0, groups)), rounds=len(known))
         low, point = found

@@ -16,82 +16,17 @@ Memory is relaxed to a number of the smallest states. So if no choice of pattern
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from solvers.placement.problem import NEVER_US, NO_TARGET_US, BoolArray, IntArray, Problem
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
+from solvers.placement.pattern_ground import Ground
+from solvers.placement.pattern_rows import Rows, budget_rows, cover_rows, join
+from solvers.placement.problem import BoolArray, IntArray
 
 _SETS_MAX = 96  # sets of levels that get rows; further sets only make the relaxation weaker
-_SPARE_SLOT = 0.1  # of a spare migration
 _MIXED_MAX = 500  # the same, of sets within sets
 _PAIRS_MAX = 400_000  # patterns before caps; more would not be built in time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ground:
-    """What is the same at every limit."""
-
-    gpu_type: IntArray  # [gpus], 0 .. types in use - 1
-    base_us: IntArray  # [types in use, classes]
-    common_us: IntArray  # [types in use, sessions + 1]
-    running: IntArray
-    waiting: IntArray
-    state_mib: IntArray
-    present: BoolArray  # [classes]: somebody runs or waits
-    free_mib: IntArray  # [gpus]; 0 where nobody may enter
-    arrive_most: IntArray
-    give_most: IntArray
-    leaving: BoolArray
-    leave_least: int  # sessions that have to leave GPUs that are to be emptied
-    moves_max: int
-    moved_mib_max: int
-    late_us: IntArray  # [classes]: nobody may be slower; NO_TARGET_US: no limit
-
-    def limits_us(self) -> IntArray:
-        """Every latency that a GPU with somebody on it can have, ascending."""
-        base = self.base_us[:, self.present]
-        every = np.unique(base[:, :, None] + self.common_us[:, None, 1:])
-        return every[every < NEVER_US]
-
-
-def ground(problem: Problem, *, on_time: bool, leave_least: int) -> Ground:
-    """`on_time`: nobody may be late; `leave_least`: sessions that leave the GPUs to be emptied."""
-    types, gpu_type = np.unique(problem.gpu_type, return_inverse=True)
-    present = (problem.running.sum(axis=0) + problem.waiting) > 0
-    free_mib = np.maximum(problem.memory_mib - problem.running @ problem.state_mib, 0)
-    return Ground(
-        gpu_type=gpu_type.astype(np.int64),
-        base_us=problem.tables.base_us[types],
-        common_us=problem.tables.common_us[types],
-        running=problem.running,
-        waiting=problem.waiting,
-        state_mib=problem.state_mib,
-        present=present,
-        free_mib=np.where(problem.receives, free_mib, 0),
-        arrive_most=problem.in_max,
-        give_most=np.minimum(problem.out_max, problem.running.sum(axis=1)),
-        leaving=problem.leaving,
-        leave_least=leave_least,
-        moves_max=problem.moves_max,
-        moved_mib_max=problem.moved_mib_max,
-        late_us=problem.target_us if on_time else np.full(problem.classes, NO_TARGET_US),
-    )
-
-
-def careful(given: Ground, state_mib: int) -> Ground:
-    """As if all states had this size: from the largest on, patterns surely fit memory; but they prove nothing."""
-    return replace(given, state_mib=np.full_like(given.state_mib, state_mib))
-
-
-def in_time_for_transfers(problem: Problem, given: Ground) -> Ground:
-    """As if everybody had just been transferred: then whoever has is in time, too."""
-    late_us = np.where(problem.target_us < NO_TARGET_US, problem.target_us - problem.transfer_us, NO_TARGET_US)
-    return replace(given, late_us=late_us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,27 +39,7 @@ class Pairs:
     stay: IntArray  # sessions that stay
     kind: IntArray
     caps: IntArray  # how many of the caps of the type are open: those that all who stay allow
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """sum over GPUs of gain >= least; gain = slots (by kind, cap and who stays) + give_gain . gives."""
-
-    wide: BoolArray  # [rows, levels]: Q1, whose migrants count
-    narrow: BoolArray  # [rows, levels]: Q2, whose waiting sessions count
-    slot_gain: IntArray  # [rows, kinds, caps + 1, sessions + 1]; cap 0: nobody enters
-    give_gain: IntArray  # [rows, levels]
-    leaving_gain: IntArray  # [rows]: for each session that leaves a GPU to be emptied
-    least: IntArray  # [rows]
-    unit: FloatArray  # [rows]: what counts as one unit of slack
-
-    @property
-    def count(self) -> int:
-        return len(self.least)
-
-    def for_few_moves(self) -> Rows:
-        """The same rows, but spare migrations count more than spare slots."""
-        return replace(self, unit=np.where(self.wide.any(axis=1), _SPARE_SLOT * self.unit, self.unit))
+    moved_mib: IntArray  # the least that may leave; 0 where sizes do not count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,8 +68,11 @@ class Level:
         return self.kinds[:, 2] > 0
 
 
-def build(given: Ground, limit_us: int) -> Level | str:
-    """The patterns at a limit; or why there are none, beginning with "too low" if that proves the limit too low."""
+def build(given: Ground, limit_us: int, *, sizes: bool = False) -> Level | str:
+    """The patterns at a limit; or why there are none, beginning with "too low" if that proves the limit too low.
+
+    With `sizes`, or if their budget may bind, GPUs are only equal if as many MiB leave with each pattern.
+    """
     capacity = _capacity(given, limit_us)
     if ((given.waiting > 0) & (capacity.max(axis=0) == 0)).any():
         return "too low: a class that waits fits nowhere"
@@ -165,14 +83,16 @@ def build(given: Ground, limit_us: int) -> Level | str:
         content[:, level_of[k]] += given.running[:, k]
     caps, admits = _caps(cap)
     smallest_mib = np.full(levels, 1 << 40, dtype=np.int64)
-    np.minimum.at(smallest_mib, level_of[given.present], given.state_mib[given.present])
+    np.minimum.at(smallest_mib, level_of[given.present], given.entering_mib[given.present])
     most = cap[given.gpu_type].max(axis=1) - content.sum(axis=1) + given.give_most
     room = given.free_mib[:, None] // smallest_mib
     room = np.where(room >= most[:, None], int(caps.max(initial=0)), room)  # equal where memory does not bind
     arrive = np.minimum(given.arrive_most, room.max(axis=1))
     kinds, kind_of = _distinct(np.column_stack([given.gpu_type, arrive, given.leaving, room]))
     seen = np.minimum(content, given.give_most[:, None] + 1)
-    groups, group_of = _distinct(np.column_stack([kind_of, given.give_most, content.sum(axis=1), seen]))
+    sizes = sizes or given.moved_mib_max < given.moves_max * int(given.state_mib.max())
+    leaves_mib = _leaves_mib(given, level_of, levels) if sizes else np.zeros((len(content), 0), dtype=np.int64)
+    groups, group_of = _distinct(np.column_stack([kind_of, given.give_most, content.sum(axis=1), seen, leaves_mib]))
     pairs = _pairs(groups, kinds[:, 0], cap, caps)
     if pairs is None:
         return "too many patterns"
@@ -185,8 +105,8 @@ def build(given: Ground, limit_us: int) -> Level | str:
     wide = np.concatenate([sets, sets])
     narrow = np.concatenate([sets, np.zeros_like(sets)])
     slots = _slots(kinds, caps, int(pairs.stay.max(initial=0)))
-    budget = _budget_rows(given, smallest_mib, slots.shape)
-    cover = _cover_rows(wide, narrow, waiting, slots, kinds, admits)
+    budget = budget_rows(given, levels, slots.shape, sizes=sizes)
+    cover = cover_rows(wide, narrow, waiting, slots, kinds, admits)
     return Level(
         limit_us=limit_us,
         level_of=level_of,
@@ -243,10 +163,25 @@ def _distinct(rows: IntArray) -> tuple[IntArray, IntArray]:
     return unique, inverse.ravel()
 
 
+def _leaves_mib(given: Ground, level_of: IntArray, levels: int) -> IntArray:
+    """The least MiB of 0, 1, 2 ... sessions of each level [gpus, levels * (most that leave + 1)]."""
+    most = int(given.give_most.max(initial=0))
+    before = np.zeros((len(given.gpu_type), levels), dtype=np.int64)
+    least = np.zeros((len(given.gpu_type), levels, most + 1), dtype=np.int64)
+    for k in sorted(np.flatnonzero(given.present).tolist(), key=lambda k: int(given.state_mib[k])):
+        q, nth = level_of[k], np.arange(1, most + 1)
+        until = before[:, q] + given.running[:, k]
+        mine = (nth > before[:, q, None]) & (nth <= until[:, None])
+        least[:, q, 1:] += np.where(mine, given.state_mib[k], 0)
+        before[:, q] = until
+    return np.cumsum(least, axis=2).reshape(len(before), -1)
+
+
 def _pairs(groups: IntArray, kind_type: IntArray, cap: IntArray, caps: IntArray) -> Pairs | None:
     """Every multiset of levels that may leave each group, such that whoever stays is within capacity."""
-    kind, give_most, total, content = groups[:, 0], groups[:, 1], groups[:, 2], groups[:, 3:]
-    levels = content.shape[1]
+    levels = cap.shape[1]
+    kind, give_most, total, content = groups[:, 0], groups[:, 1], groups[:, 2], groups[:, 3 : 3 + levels]
+    leaves_mib = groups[:, 3 + levels :].reshape(len(groups), levels, -1)
     members, gives, last = np.arange(len(groups)), np.zeros_like(content), np.zeros(len(groups), dtype=np.int64)
     all_members, all_gives = [members], [gives]
     for size in range(1, int(give_most.max(initial=0)) + 1):
@@ -266,6 +201,9 @@ def _pairs(groups: IntArray, kind_type: IntArray, cap: IntArray, caps: IntArray)
     allowed = np.where(content[members] > gives, cap[gpu_type], np.iinfo(np.int64).max).min(axis=1)
     fits = np.flatnonzero(stay <= allowed)
     order = fits[np.lexsort((size[fits], members[fits]))]
+    moved_mib = np.zeros_like(size)
+    if leaves_mib.size:
+        moved_mib = leaves_mib[members[:, None], np.arange(levels), gives].sum(axis=1)
     open_caps = ((caps[gpu_type] <= allowed[:, None]) & (caps[gpu_type] > 0)).sum(axis=1)
     return Pairs(
         group=members[order],
@@ -274,6 +212,7 @@ def _pairs(groups: IntArray, kind_type: IntArray, cap: IntArray, caps: IntArray)
         stay=stay[order],
         kind=kind[members[order]],
         caps=open_caps[order],
+        moved_mib=moved_mib[order],
     )
 
 
@@ -298,63 +237,6 @@ def _slots(kinds: IntArray, caps: IntArray, most: int) -> IntArray:
     return np.asarray(np.clip(slots, 0, kinds[:, 3:].max(axis=1)[:, None, None]), dtype=np.int64)
 
 
-def _cover_rows(
-    wide: BoolArray, narrow: BoolArray, waiting: IntArray, slots: IntArray, kinds: IntArray, admits: BoolArray
-) -> Rows:
-    """Enough slots, by memory too, for those of `narrow` who wait and those of `wide` who migrate."""
-    room = np.where(wide[:, None, :], kinds[:, 3:], 0).max(axis=2)[:, :, None, None]
-    slots = np.minimum(slots, room)
-    hosts = np.minimum(slots, kinds[:, 1][:, None, None])
-    for_all = (admits @ narrow.T).transpose(2, 0, 1)[:, kinds[:, 0], :, None]
-    for_migrants = (admits @ wide.T).transpose(2, 0, 1)[:, kinds[:, 0], :, None]
-    return Rows(
-        wide=wide,
-        narrow=narrow,
-        slot_gain=np.where(for_all, slots, np.where(for_migrants, hosts, 0)),
-        give_gain=-wide.astype(np.int64),
-        leaving_gain=np.zeros(len(wide), dtype=np.int64),
-        least=narrow @ waiting,
-        unit=np.ones(len(wide)),
-    )
-
-
-def _budget_rows(given: Ground, smallest_mib: IntArray, shape: tuple[int, ...]) -> Rows:
-    """Migrations in number, in size, and away from GPUs that are to be emptied."""
-    levels = len(smallest_mib)
-    give_gain = [np.full(levels, -1, dtype=np.int64)]
-    leaving_gain, least, unit = [0], [-min(given.moves_max, int(given.running.sum()))], [1.0]
-    if given.moved_mib_max < given.moves_max * int(given.state_mib.max()):
-        give_gain.append(-smallest_mib)
-        leaving_gain, least = [*leaving_gain, 0], [*least, -given.moved_mib_max]
-        unit.append(float(smallest_mib.mean()))
-    if given.leave_least > 0:
-        give_gain.append(np.zeros(levels, dtype=np.int64))
-        leaving_gain, least, unit = [*leaving_gain, 1], [*least, given.leave_least], [*unit, 1.0]
-    nobody = np.zeros((len(least), levels), dtype=np.bool_)
-    return Rows(
-        wide=nobody,
-        narrow=nobody,
-        slot_gain=np.zeros((len(least), *shape), dtype=np.int64),
-        give_gain=np.array(give_gain),
-        leaving_gain=np.array(leaving_gain, dtype=np.int64),
-        least=np.array(least, dtype=np.int64),
-        unit=np.array(unit),
-    )
-
-
-def join(first: Rows, second: Rows) -> Rows:
-    """All rows of both."""
-    return Rows(
-        wide=np.concatenate([first.wide, second.wide]),
-        narrow=np.concatenate([first.narrow, second.narrow]),
-        slot_gain=np.concatenate([first.slot_gain, second.slot_gain]),
-        give_gain=np.concatenate([first.give_gain, second.give_gain]),
-        leaving_gain=np.concatenate([first.leaving_gain, second.leaving_gain]),
-        least=np.concatenate([first.least, second.least]),
-        unit=np.concatenate([first.unit, second.unit]),
-    )
-
-
 def violated_rows(level: Level, pair: IntArray, cap: IntArray) -> Rows | None:
     """The rows of Hall's condition that are not built at first (Q2 not empty, strictly within Q1) and do not hold."""
     sets = level.rows.narrow[level.rows.narrow.any(axis=1)]
@@ -373,4 +255,4 @@ def violated_rows(level: Level, pair: IntArray, cap: IntArray) -> Rows | None:
     broken = np.flatnonzero(gain < narrow @ level.waiting)
     if not len(broken):
         return None
-    return _cover_rows(wide[broken], narrow[broken], level.waiting, level.slots, level.kinds, level.admits)
+    return cover_rows(wide[broken], narrow[broken], level.waiting, level.slots, level.kinds, level.admits)

@@ -300,9 +300,7 @@ def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
 
 def _least_steps(problem: Problem) -> Steps:
     """Differences of the tables, each the least from there on; a batch that may not run is never entered."""
-    alone, common = problem.tables.alone_us, problem.tables.common_us
-    own_us = _least_from(np.where(alone[:, :, 1:] < NEVER_US, np.diff(alone, axis=2), NEVER_US))
-    shared_us = _least_from(np.where(common[:, 1:] < NEVER_US, np.diff(common, axis=1), NEVER_US))
+    own_us, shared_us = (_least_from(steps_us) for steps_us in problem.tables.steps_us())
     return Steps(own_us=own_us, shared_us=shared_us, least_us=own_us[:, :, 0].min(axis=1)[:, None] + shared_us)
 
 

@@ -90,6 +90,8 @@ class _Cascade:
             return ("search",)
         if self._problem.classes == 1:
             return ("one-class", "columns", "search")
+        if self._problem.tables.batching == "turboserve":
+            return ("patterns", "columns", "search")
         return ("columns", "search")
 
     def _ask(self, name: str) -> str:

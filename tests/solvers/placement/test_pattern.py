@@ -10,7 +10,8 @@ from solvers.placement.check import evaluate, violations
 from solvers.placement.meter import Meter
 from solvers.placement.pattern import solve
 from solvers.placement.pattern_dual import certifies, least_slack
-from solvers.placement.pattern_level import build, ground
+from solvers.placement.pattern_ground import ground
+from solvers.placement.pattern_level import build
 from solvers.placement.problem import Problem
 from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement
@@ -37,6 +38,7 @@ def test_the_bound_never_exceeds_the_optimum_and_mostly_is_it() -> None:
         value, best = evaluate(problem, found.placement), best_tiers(problem)
         tiers = (value.repair, *value.serve, value.meet, value.leave if problem.tiers.leave else 0)
         assert found.bounds.balance <= best[4], seed
+        assert found.bounds.move <= best[5], seed
         assert (*tiers, value.balance) >= best[:5], seed
         if tiers == best[:4] and found.end_reason == "optimal":
             assert value.balance == best[4], seed
