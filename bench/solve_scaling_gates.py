@@ -31,12 +31,11 @@ def gates_of(groups: Sequence[Group]) -> list[Gate]:
 def _sound(groups: Sequence[Group]) -> Gate:
     """Every plan passes the check and serves everybody, and no bound is above what somebody else found."""
     faults = [f"{_name(group)}: {fault}" for group in groups for run in group.runs for fault in run.faults]
+    measured = list({id(group.measured): group.measured for group in groups}.values())
     faults += [
-        f"{_name(group)}: {other.solver if hasattr(other, 'solver') else 'reference'}: {fault}"
-        for group in groups
-        for other in (*group.measured.references, *group.measured.raws)
-        for fault in other.faults
+        f"{m.case}, {m.gpus} GPUs, reference: {fault}" for m in measured for r in m.references for fault in r.faults
     ]
+    faults += [f"{m.case}, {m.gpus} GPUs, {r.solver}: {fault}" for m in measured for r in m.raws for fault in r.faults]
     unserved = sum(run.unserved for group in groups for run in group.runs)
     count = sum(len(group.runs) for group in groups)
     return Gate(
