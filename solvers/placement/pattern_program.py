@@ -7,6 +7,7 @@ migration budget, and one per group of equal GPUs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,13 +25,14 @@ Outcome = Literal["impossible", "possible", "undecided"]
 
 ROUNDS_MAX = 60  # of pricing at one level
 TOLERANCE = 1e-7
-FREE_SHARES = (0.0, 0.15, 0.4, 1.0)  # of the groups with whole patterns, free to change in turn
+# Of the groups with whole patterns, free to change in turn; and of the time that is left for whole numbers, used on it.
+FREE_SHARES, FREE_TIMES = (0.0, 0.15, 0.4, 1.0), (0.1, 0.2, 0.5, 1.0)
 NODES = (16, 128, 1024)  # of the search for the best filling of a GPU: more only where less decides nothing
 VARIATIONS, VARIATION = 4, 0.15  # times that patterns are priced anew, and how far (of the logarithm of each price)
-WHOLE_STEP = 0.5  # of the time that is left for whole numbers goes to each share
 WHOLE_RESERVE = 0.2  # of the whole budget stays untouched: branch and bound overruns its limits
 WHOLE_NODES_MAX = 200  # of branch and bound, where runs must repeat
 WORK_PER_WHOLE = 0.2
+_FEASIBLE = 2  # a primal solution status of HiGHS
 WORK_PER_PATTERN = 2e-4  # units of work (milliseconds) for one pattern of one group, roughly
 
 
@@ -62,7 +64,7 @@ class PatternProgram:
         self._steps = _least_steps(problem)
         able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
-        self._master = _Master(self)
+        self._master = Master(self)
 
     @property
     def proves(self) -> bool:
@@ -71,7 +73,7 @@ class PatternProgram:
         able = np.minimum(problem.out_max, problem.running.sum(axis=1))
         return bool((able <= OUT_MAX).all() and (self.placed == problem.waiting).all())
 
-    def test(self, level_us: int, meter: Meter) -> tuple[Outcome, _Master | None]:
+    def test(self, level_us: int, meter: Meter) -> tuple[Outcome, Master | None]:
         """Whether fractions of patterns keep everybody below the level; where they do, the program that shows it."""
         depth = 0
         found = self._price(level_us, meter, NODES[depth])
@@ -98,7 +100,7 @@ class PatternProgram:
                     return "undecided", None
         return "undecided", None
 
-    def vary(self, master: _Master, level_us: int, meter: Meter, random: np.random.Generator) -> None:
+    def vary(self, master: Master, level_us: int, meter: Meter, random: np.random.Generator) -> None:
         """More patterns that are good at prices near those that were found: whole numbers need a choice."""
         prices = self._prices
         for _ in range(VARIATIONS):
@@ -149,7 +151,7 @@ class PatternProgram:
         return patterns, latency_us[rows]
 
 
-class _Master:
+class Master:
     """min weighted sessions without a place and budgets exceeded, s.t. everybody is covered, one pattern per GPU."""
 
     def __init__(self, program: PatternProgram) -> None:
@@ -250,8 +252,8 @@ class _Master:
         prices = Prices(arriving=arriving.copy(), placing=placing.copy(), migrating=migrating)
         return prices, budgets, -dual[self._first :]
 
-    def whole(self, meter: Meter, share: float, random: np.random.Generator) -> dict[Pattern, int] | None:
-        """Whole numbers of GPUs by pattern with no shortage, from the patterns at hand; None if none was found.
+    def roundings(self, meter: Meter, share: float, random: np.random.Generator) -> Iterator[dict[Pattern, int]]:
+        """Whole numbers of GPUs by pattern with ever less shortage; the last one may have none.
 
         Groups whose patterns are whole in the relaxation keep them at first; then ever more groups are free to change.
         At most `share` of what is left on the meter is used.
@@ -268,7 +270,7 @@ class _Master:
         for option, setting in (("presolve", "on"), ("mip_abs_gap", self._slight), ("objective_target", self._slight)):
             highs.setOptionValue(option, setting)
         end_s = max((1 - share) * meter.left_s(), WHOLE_RESERVE * meter.total_s)
-        for free in FREE_SHARES:
+        for free, part in zip(FREE_SHARES, FREE_TIMES, strict=True):
             loose |= random.random(len(loose)) < free
             fixed = ~loose[group]
             lower = np.where(fixed, np.rint(value), 0.0)
@@ -277,17 +279,18 @@ class _Master:
             if meter.repeats:
                 highs.setOptionValue("mip_max_nodes", WHOLE_NODES_MAX)
             else:
-                most_s = max(1e-3, WHOLE_STEP * (meter.left_s() - end_s))
+                most_s = max(1e-3, part * (meter.left_s() - end_s))
                 highs.setOptionValue("time_limit", highs.getRunTime() + most_s)
             highs.run()
             meter.spend(WORK_PER_WHOLE * (1 + int(loose.sum())))
             info = highs.getInfo()
-            if info.primal_solution_status == 2 and info.objective_function_value <= self._slight:
+            if info.primal_solution_status == _FEASIBLE:
                 found = highs.getSolution().col_value[self._first :]
-                return {p: round(many) for p, many in zip(self.columns, found, strict=True) if many > 0.5}
+                yield {p: round(many) for p, many in zip(self.columns, found, strict=True) if many > 0.5}
+                if info.objective_function_value <= self._slight:
+                    return
             if meter.over(end_s):
-                break
-        return None
+                return
 
 
 def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
