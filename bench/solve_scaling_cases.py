@@ -12,7 +12,10 @@ from bench.placement_workloads import DRIFTS, PlacementWorkload
 from bench.result import Size
 from solvers.placement.problem import Batching
 
-RAW_SOLVERS = ("cpsat", "highs")  # on the aggregated model of the whole problem, without hint or bounds
+RAW_SOLVERS = (
+    "cpsat",
+    "highs",
+)  # on the aggregated model of the whole problem, from the reference's placement, without bounds
 RAW_DEADLINE_S = 1.0
 
 
