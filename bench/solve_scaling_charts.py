@@ -57,7 +57,7 @@ def _planning_time(groups: Sequence[Group], deadline_s: float) -> Figure:
 
 
 def _reference_times(axis: Axes, groups: Sequence[Group]) -> None:
-    """The most of all cases with one seed's spread left out: a line each for the two writings."""
+    """The median of all its runs here, a line each for the two writings."""
     for plainly, style in ((False, "--"), (True, ":")):
         points: dict[int, list[float]] = {}
         for group in groups:
@@ -78,8 +78,9 @@ def _gap(groups: Sequence[Group]) -> Figure:
             _band(axis, mine, lambda group: [100 * gap for gap in group.gaps], label, colour, style, (None, 1.0))
         axis.axhline(100 * GAP_WANTED, color=theme.ALARM, linewidth=0.8)
         axis.set_yscale("symlog", linthresh=0.1)
-        axis.set_ylim(bottom=0)
         _finish(axis, batching, [group for group in groups if CASES[group.measured.case].batching == batching])
+    worst = max(100 * gap for group in groups for gap in group.gaps)
+    axes[0].set_ylim(0, max(1.0, 1.2 * worst))
     return _with_legend(figure, axes)
 
 

@@ -125,6 +125,8 @@ def measure(case: Case, gpus: int, extent: Extent, deadlines_s: Sequence[float])
                 references += _reference_chain(problems[seed], seed, extent.epochs, load, equal_budget)
     raws: list[Raw] = []
     if gpus in extent.raw_gpus and case.name in extent.raw_cases:
+        for name in RAW_SOLVERS:  # imports their libraries
+            _raw(name, case.workload(4, 0).problem(), 0)
         raws = [
             _raw(name, problem, seed)
             for name in RAW_SOLVERS
