@@ -28,8 +28,15 @@ def _offline(size: Size) -> BenchResult:
     return run(size)
 
 
+def _solve_scaling(size: Size) -> BenchResult:
+    from bench.solve_scaling import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
     "offline": _offline,
+    "solve-scaling": _solve_scaling,
 }
