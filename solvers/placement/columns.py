@@ -70,7 +70,7 @@ class _Descent:
             level = (floor + ceiling) // 2 if possible else min(int(floor * (1 + reach)), (floor + ceiling) // 2)
             level = self._down(level, floor)
             outcome, master = self._program.test(level, self._meter)
-            if self._meter.over():
+            if self._meter.over() or (outcome == "undecided" and self._program.slow(self._meter)):
                 return "deadline"
             if master is None:
                 floor = self._up(level + 1)

@@ -12,6 +12,7 @@ from solvers.placement.incumbent import Incumbent
 from solvers.placement.meter import Meter
 from solvers.placement.problem import NEVER_US
 
+EXPECTED_S = 1e-8  # seconds for one look at one class on one GPU, before any attempt was timed
 GALLOP_FIRST, GALLOP_GROWTH = 0.004, 2.5  # of the bound
 NOISES = (0.15, 0.4, 0.8)
 
@@ -35,7 +36,9 @@ class LevelSearch:
     def __init__(self, fitter: Fitter, incumbent: Incumbent, meter: Meter, *, on_time: bool, seed: int) -> None:
         self._fitter, self._incumbent, self._meter = fitter, incumbent, meter
         self._on_time, self._seed = on_time, seed
-        self._attempt_s = 0.0
+        problem = fitter.problem
+        steps = int(problem.waiting.sum()) + min(problem.moves_max, 2 * problem.gpus)
+        self._attempt_s = EXPECTED_S * problem.gpus * problem.classes * steps
 
     def run(self, effort: Effort, gap: float) -> str:
         """Search until the incumbent is within `gap` of the bound; returns why it ended."""
@@ -66,7 +69,7 @@ class LevelSearch:
         return self._tried(NEVER_US - 1, Effort(name="greedy", attempts=1, noisy=False))
 
     def _tried(self, level: int, effort: Effort) -> bool:
-        """Whether somebody fits below the level in the attempts that there are; every fit is offered."""
+        """Whether the incumbent gets below the level in the attempts that there are; every fit is offered."""
         for attempt in range(effort.attempts):
             if attempt and self._over(effort):
                 return False
@@ -78,8 +81,8 @@ class LevelSearch:
             self._meter.spend(fitted.work)
             self._attempt_s = max(0.5 * self._attempt_s, before_s - self._meter.left_s())
             if fitted.placement is not None:
-                self._incumbent.offer(fitted.placement, effort.name)
-                return True
+                # What is better below the level may be worse in a tier before it, and is not kept then.
+                return self._incumbent.offer(fitted.placement, effort.name) or self._incumbent.value.balance <= level
         return False
 
     def _near(self, gap: float) -> bool:

@@ -43,6 +43,12 @@ class Meter:
         left = self._end_s - self._clock() if self._clock is not None else self._work_left * SECONDS_PER_WORK
         return max(0.0, left)
 
+    def used_s(self) -> float:
+        """Seconds (or nominal seconds) since the beginning, also beyond the budget."""
+        if self._clock is None:
+            return self._total_s - self._work_left * SECONDS_PER_WORK
+        return self._clock() - self._end_s + self._total_s
+
     def spend(self, work: float) -> None:
         """Account for work that was done; time passes by itself."""
         self._work_left -= work

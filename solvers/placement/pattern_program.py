@@ -24,6 +24,9 @@ RealArray = npt.NDArray[np.float64]
 Outcome = Literal["impossible", "possible", "undecided"]
 
 ROUNDS_MAX = 60  # of pricing at one level
+ROUNDS_LEAST = 3  # a level is not begun where there is no time for so many
+COSTLIER = 2  # than the last pricing is one that looks deeper
+EXPECTED_S = 1e-6  # seconds for one pattern of one group, before any pricing was timed
 TOLERANCE = 1e-7
 # Of the groups with whole patterns, free to change in turn; and of the time that is left for whole numbers, used on it.
 FREE_SHARES, FREE_TIMES = (0.0, 0.15, 0.4, 1.0), (0.1, 0.2, 0.5, 1.0)
@@ -65,6 +68,7 @@ class PatternProgram:
         able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
         self._master = Master(self)
+        self._price_s = EXPECTED_S * len(self.gpu_of_group) * (1 + problem.classes) ** 2
 
     @property
     def proves(self) -> bool:
@@ -75,6 +79,8 @@ class PatternProgram:
 
     def test(self, level_us: int, meter: Meter) -> tuple[Outcome, Master | None]:
         """Whether fractions of patterns keep everybody below the level; where they do, the program that shows it."""
+        if self.slow(meter):
+            return "undecided", None
         depth = 0
         found = self._price(level_us, meter, NODES[depth])
         if self._deficit() > TOLERANCE or (found.profit <= NOTHING).any():
@@ -84,7 +90,7 @@ class PatternProgram:
         master.add(*self._patterns(found, found.profit > NOTHING))
         for _ in range(ROUNDS_MAX):
             missing = master.relax(meter)
-            if missing is None or meter.over():
+            if missing is None or meter.over(self._price_s):
                 return "undecided", None
             if missing <= TOLERANCE:
                 return "possible", master
@@ -96,14 +102,20 @@ class PatternProgram:
                 if master.add(*self._patterns(found, found.profit > earned + TOLERANCE)):
                     break
                 depth += 1
-                if depth == len(NODES) or meter.over():
+                if depth == len(NODES) or meter.over(COSTLIER * self._price_s):
                     return "undecided", None
         return "undecided", None
+
+    def slow(self, meter: Meter) -> bool:
+        """Whether there is no time for another level."""
+        return meter.over(ROUNDS_LEAST * self._price_s)
 
     def vary(self, master: Master, level_us: int, meter: Meter, random: np.random.Generator) -> None:
         """More patterns that are good at prices near those that were found: whole numbers need a choice."""
         prices = self._prices
         for _ in range(VARIATIONS):
+            if meter.over(WHOLE_RESERVE * meter.total_s + self._price_s):
+                break
             near = np.exp(VARIATION * random.standard_normal((2, self.problem.classes)))
             self._prices = prices._replace(arriving=prices.arriving * near[0], placing=prices.placing * near[1])
             found = self._price(level_us, meter, NODES[0])
@@ -111,6 +123,7 @@ class PatternProgram:
         self._prices = prices
 
     def _price(self, level_us: int, meter: Meter, nodes_max: int) -> Patterns:
+        begun_s = meter.used_s()
         groups, classes = len(self.gpu_of_group), self.problem.classes
         self._best = Patterns(
             out=np.zeros((groups, classes), np.int64),
@@ -129,6 +142,7 @@ class PatternProgram:
             nodes_max,
             self._best,
         )
+        self._price_s = meter.used_s() - begun_s
         meter.spend(WORK_PER_PATTERN * groups * (1 + classes) ** 2)
         return self._best
 
@@ -280,7 +294,7 @@ class Master:
                 highs.setOptionValue("mip_max_nodes", WHOLE_NODES_MAX)
             else:
                 most_s = max(1e-3, part * (meter.left_s() - end_s))
-                highs.setOptionValue("time_limit", highs.getRunTime() + most_s)
+                highs.setOptionValue("time_limit", most_s)  # counted anew for each run with whole numbers
             highs.run()
             meter.spend(WORK_PER_WHOLE * (1 + int(loose.sum())))
             info = highs.getInfo()

@@ -14,6 +14,8 @@ from solvers.placement.problem import NEVER_US, Problem
 SMOOTH_GAIN_MIN = 1.0  # square milliseconds that a move has to save
 LATENESS_GAIN_MIN = 1.0  # weighted microseconds
 STEPS_PER_GPU = 4
+STEPS_AT_ONCE = 64  # between two looks at the meter
+LAST_SHARE = 0.02  # of the budget, for the last of them
 
 
 def improve_lateness(problem: Problem, incumbent: Incumbent, meter: Meter) -> None:
@@ -35,8 +37,10 @@ def improve_lateness(problem: Problem, incumbent: Incumbent, meter: Meter) -> No
     incumbent.offer(placement_of(state), "descent")
 
 
-def polish(problem: Problem, incumbent: Incumbent) -> None:
-    """Undo what is not needed within the tolerance of `balance`, then smooth with at most `smooth_moves` migrations."""
+def polish(problem: Problem, incumbent: Incumbent, meter: Meter) -> None:
+    """As far as the meter goes, undo what is not needed within the tolerance of `balance`, then smooth with at most `smooth_moves` migrations."""
+    if meter.over():
+        return
     tiers, given = problem.tiers, given_of(problem)
     limit_us = NEVER_US - 1
     if tiers.balance:
@@ -50,5 +54,14 @@ def polish(problem: Problem, incumbent: Incumbent) -> None:
         state = state_of(problem, incumbent.placement)
         left = min(tiers.smooth_moves, problem.moves_max - incumbent.placement.moves)
         left_mib = problem.moved_mib_max - incumbent.value.move
-        descend(given, state, limit_us, SQUARES, left, left_mib, SMOOTH_GAIN_MIN, STEPS_PER_GPU * problem.gpus)
+        for _ in range(-(-STEPS_PER_GPU * problem.gpus // STEPS_AT_ONCE)):
+            if meter.over(LAST_SHARE * meter.total_s):
+                break
+            out = state.out.sum(axis=0)
+            steps = descend(given, state, limit_us, SQUARES, left, left_mib, SMOOTH_GAIN_MIN, STEPS_AT_ONCE)
+            more = state.out.sum(axis=0) - out
+            left, left_mib = left - int(more.sum()), left_mib - int(more @ problem.state_mib)
+            meter.spend(1e-4 * problem.gpus * problem.classes * (steps + 1))
+            if steps < STEPS_AT_ONCE:
+                break
         incumbent.replace_smoother(placement_of(state))

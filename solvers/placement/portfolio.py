@@ -40,10 +40,10 @@ class _Cascade:
 
     def run(self) -> Answer:
         problem = self._problem
-        left_s = self._meter.left_s()
+        begun_s = self._meter.used_s()
         self._fitter = Fitter(problem)
         self._incumbent = Incumbent(problem, self._fitter.place(), Bounds())
-        self._note("place", left_s, "everybody is placed where there is room")
+        self._note("place", begun_s, "everybody is placed where there is room")
         self._stage("certificate and greedy", self._greedy)
         for name in self._chain():
             if self._done():
@@ -138,7 +138,7 @@ class _Cascade:
             reason = "balancing gains too little"
         else:
             reason = "polished"
-        polish(problem, incumbent)
+        polish(problem, incumbent, self._meter)
         return reason
 
     def _done(self) -> bool:
@@ -148,15 +148,15 @@ class _Cascade:
         return POLISH_SHARE * self._meter.total_s
 
     def _stage(self, name: str, run: Callable[[], str]) -> None:
-        left_s = self._meter.left_s()
-        self._note(name, left_s, run())
+        begun_s = self._meter.used_s()
+        self._note(name, begun_s, run())
 
-    def _note(self, name: str, left_s: float, end_reason: str) -> None:
+    def _note(self, name: str, begun_s: float, end_reason: str) -> None:
         incumbent = self._incumbent
         self._stages.append(
             StageReport(
                 solver=name,
-                seconds=left_s - self._meter.left_s(),
+                seconds=self._meter.used_s() - begun_s,
                 end_reason=end_reason,
                 value=incumbent.value,
                 balance_bound_us=incumbent.bounds.balance,
