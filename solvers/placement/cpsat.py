@@ -251,9 +251,7 @@ class CpSatModel:
     def _able(self) -> tuple[IntArray, IntArray]:
         """The most sessions of each class, and in all, that may run [gpus, classes], [gpus]."""
         tables, kind = self._problem.tables, self._problem.gpu_type
-        alone = np.where(
-            tables.alone_us[:, :, -1] < NEVER_US, UNBOUNDED, (tables.alone_us < NEVER_US).sum(axis=2) - 1
-        )
+        alone = np.where(tables.alone_us[:, :, -1] < NEVER_US, UNBOUNDED, (tables.alone_us < NEVER_US).sum(axis=2) - 1)
         total = np.where(
             tables.common_us[:, -1] < NEVER_US, UNBOUNDED, (tables.common_us[:, 1:] < NEVER_US).sum(axis=1)
         )

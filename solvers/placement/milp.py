@@ -134,4 +134,3 @@ class PulpModel:
             self._lp.addConstraint(pulp.LpConstraint(pulp.LpAffineExpression(terms), sense, None, side))
             if lower == upper:
                 break
-

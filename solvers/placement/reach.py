@@ -62,9 +62,7 @@ class Reach:
         leave = self.leave_max * gives[:, None]
         arrive, place = self.arrive_max * takes[:, None], self.place_max * takes[:, None]
         most = np.where(takes[:, None], self.most, running)
-        return replace(
-            self, leave_max=leave, arrive_max=arrive, place_max=place, fewest=running - leave, most=most
-        )
+        return replace(self, leave_max=leave, arrive_max=arrive, place_max=place, fewest=running - leave, most=most)
 
 
 def _room(problem: Problem, fewest: IntArray, running: IntArray, enter: IntArray, cap_us: int) -> IntArray:
