@@ -6,6 +6,7 @@ it solves.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -184,10 +185,8 @@ class _Child:
 
     def kill(self) -> None:
         """At once, with all that it started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         os.close(self._to_child)
         os.close(self._from_child)

@@ -376,7 +376,7 @@ class AggregatedModel:
                 sheet.put(rows, level[:, level_of[k]], -np.maximum(reach.most[mine, k], 1))
                 sheet.put(rows[:, None], self._signed[mine, k], np.array([[-1.0, 1.0, 1.0]]))
             self._fills.append(_levels(problem, mine, level, level_of))
-            if common_ms[t].any() or limited[t]:
+            if common_ms[t].any() or bool(limited[t]):
                 self._add_total(mine, common_ms[t], level[:, 0])
 
     def _add_total(self, gpus: IntArray, common_ms: FloatArray, anybody: IntArray) -> None:

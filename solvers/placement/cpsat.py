@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -264,10 +265,10 @@ class CpSatModel:
         return int(of_type.max(initial=0))
 
     def _mark_bases(self, g: int, base: IntArray, parts: list[Any]) -> cp_model.IntVar:
-        """Booleans for: a class of at least this base is present. The first of them, for the least base, is returned."""
+        """Booleans for: a class of at least this base is present. The one for the least base is returned."""
         levels = np.unique(base).tolist()
         marks = [self._model.new_bool_var("") for _ in levels]
-        for lower, higher in zip(marks, marks[1:], strict=False):
+        for lower, higher in pairwise(marks):
             self._model.add_implication(higher, lower)
         for k in self._classes:
             most = int(self._reach.most[g, k])
@@ -280,7 +281,7 @@ class CpSatModel:
     def _cost(self, table: IntArray, low: int, high: int, count: Any, present: cp_model.IntVar | None) -> Any:
         """table[count] from below, for counts from low to high; exact, for latencies are only ever pressed down."""
         costs = table[np.minimum(np.arange(low, high + 1), len(table) - 1)].tolist()
-        slopes = [after - before for before, after in zip(costs, costs[1:], strict=False)]
+        slopes = [after - before for before, after in pairwise(costs)]
         if len(set(slopes)) <= 1:
             if isinstance(count, int) or not slopes:
                 return costs[0]
@@ -309,7 +310,7 @@ class CpSatModel:
         return product
 
     def _hint(self, placement: Placement) -> None:
-        self._model.clear_hints()
+        self._model.clear_hints()  # type: ignore[no-untyped-call]
         for variables, values in (
             (self._out, placement.out),
             (self._arrived, placement.arrived),

@@ -78,7 +78,7 @@ class HighsModel:
         row = self._model.tier_row[step]
         self._highs.changeRowBounds(row, -self._highspy.kHighsInf, self._model.held(step, limit))
 
-    def least(self, step: Step, share: float, *, lower: int, start: Placement) -> Outcome:
+    def least(self, step: Step, share: float, *, lower: int, start: Placement | None) -> Outcome:
         """Minimise one tier; `meet` asks only whether everybody can be on time."""
         highs, model = self._highs, self._model
         if step[0] == "meet":
@@ -92,10 +92,11 @@ class HighsModel:
         highs.setOptionValue("mip_rel_gap", tolerance)
         highs.setOptionValue("mip_abs_gap", 1e-6 if step[0] == "balance" else 0.99)
         self._limit(share)
-        solution = self._highspy.HighsSolution()
-        solution.col_value = list(model.write(start))
-        solution.value_valid = True
-        highs.setSolution(solution)
+        if start is not None:
+            solution = self._highspy.HighsSolution()
+            solution.col_value = list(model.write(start))
+            solution.value_valid = True
+            highs.setSolution(solution)
         highs.run()
         outcome = self._outcome(step)
         if step[0] == "balance":

@@ -77,6 +77,7 @@ class PulpModel:
 
     def least(self, step: Step, share: float, *, lower: int, start: Placement) -> Outcome:
         """Minimise one tier; `meet` asks only whether everybody can be on time. Of no use to PuLP: `start`."""
+        del start
         pulp, model = self._pulp, self._model
         if step[0] == "meet":
             self._be_on_time()

@@ -58,10 +58,17 @@ def _milp(solver_name: str) -> Solver:
     return milp_through(solver_name)
 
 
+def _restricted() -> Solver:
+    from solvers.placement.restricted import solve
+
+    return solve
+
+
 SOLVERS: Mapping[str, Callable[[], Solver]] = {
     "columns": _columns,
     "cpsat": _cpsat,
     "highs": _highs,
     "milp": lambda: _milp("HiGHS"),
     "milp-cbc": lambda: _milp("PULP_CBC_CMD"),
+    "restricted": _restricted,
 }

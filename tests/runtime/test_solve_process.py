@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from runtime.solve_messages import PREFIX, Ask, MessageError, Reply, decode, encode
-from runtime.solve_process import SolveProcess
+from runtime.solve_process import MEMORY_MIB, SolveProcess
 from solvers.placement.check import evaluate
 from solvers.placement.problem import Problem
 from solvers.placement.solution import Placement
@@ -30,8 +30,8 @@ def a_fallback(problem: Problem) -> Placement:
     return a_placement(problem, placed=" | B" + " | " * (problem.gpus - 2))
 
 
-def solving(name: str, **options: int) -> SolveProcess:
-    process = SolveProcess(f"{HERE}:{name}", **options)
+def solving(name: str, *, memory_mib: int = MEMORY_MIB) -> SolveProcess:
+    process = SolveProcess(f"{HERE}:{name}", memory_mib=memory_mib)
     assert process.wait_ready(LOADING_S)
     return process
 
