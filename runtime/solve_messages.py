@@ -145,7 +145,8 @@ class _Reader:
         count = int(np.prod(shape, dtype=np.int64))
         end = self._at + count * dtype.itemsize
         _wants(value["bytes"] == count * dtype.itemsize and end <= len(self._arrays), where, "an array of its length")
-        array = np.frombuffer(self._arrays[self._at : end], dtype=dtype).reshape(shape)
+        # A copy: kernels are compiled once more for arrays that may not be written.
+        array = np.frombuffer(self._arrays[self._at : end], dtype=dtype).reshape(shape).copy()
         self._at = end
         return array
 

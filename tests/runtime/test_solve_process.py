@@ -14,9 +14,10 @@ from runtime.solve_messages import PREFIX, Ask, MessageError, Reply, decode, enc
 from runtime.solve_process import MEMORY_MIB, SolveProcess
 from solvers.placement.check import evaluate
 from solvers.placement.problem import Problem
-from solvers.placement.solution import Placement
+from solvers.placement.solution import Placement, better
 from tests.solvers.placement.brute_force import optimum
 from tests.solvers.placement.builders import a_placement, a_placement_problem
+from tests.solvers.placement.fleets import a_fleet, placed_one_by_one
 
 LOADING_S = 60.0
 HERE = "tests.runtime.bad_solvers"
@@ -152,3 +153,14 @@ def test_a_message_that_is_not_of_its_type_is_refused() -> None:
     frame = encode(replace(ask, hint=floats))
     with pytest.raises(MessageError, match="an array of int64, not of float64"):
         decode(Ask, frame[: PREFIX.size], frame[PREFIX.size :])
+
+
+def test_the_cascade_answers_in_time_from_its_first_question_on() -> None:
+    problem = a_fleet(64, 4, "grouped")
+    fallback = placed_one_by_one(problem)
+    with SolveProcess() as process:
+        assert process.wait_ready(LOADING_S)
+        solved = process.solve(problem, fallback, seconds=2.0)
+    assert solved.fallback is None
+    assert solved.answer.stages
+    assert better(problem, solved.answer.value, evaluate(problem, fallback))
