@@ -15,6 +15,7 @@ from solvers.placement.order import class_sizes, placing_order
 from solvers.placement.problem import IntArray, Problem
 from solvers.placement.solution import Placement
 
+PATIENCE = 25
 WORK_PER_EVALUATION = 4e-5  # units of work (milliseconds) for one look at one class on one GPU, roughly
 
 
@@ -44,8 +45,13 @@ class Fitter:
         self.served = self.problem.waiting - waiting
         return placement_of(state)
 
-    def fit(self, limit_us: int, *, on_time: bool, noise: float = 0.0, seed: int = 0) -> Fitted:
-        """Everybody on a GPU with f <= `limit_us`; with `on_time` every target is met, transfers included."""
+    def fit(
+        self, limit_us: int, *, on_time: bool, noise: float = 0.0, seed: int = 0, patience: int = PATIENCE
+    ) -> Fitted:
+        """Everybody on a GPU with f <= `limit_us`; with `on_time` every target is met, transfers included.
+
+        It gives up after `patience` steps that left no fewer sessions without a GPU.
+        """
         problem = self.problem
         state = state_of(problem)
         pool = Pool(
@@ -64,6 +70,6 @@ class Fitter:
             noise=noise,
         )
         steps_max = 40 + 3 * int(self.served.sum()) + 3 * min(problem.moves_max, 2 * problem.gpus)
-        outcome, steps = fit(self.given, state, pool, level, self._size, self._rank, steps_max, seed)
+        outcome, steps = fit(self.given, state, pool, level, self._size, self._rank, steps_max, patience, seed)
         work = WORK_PER_EVALUATION * problem.gpus * problem.classes * (steps + problem.classes)
         return Fitted(placement=placement_of(state) if outcome == FITTED else None, work=work)

@@ -34,6 +34,18 @@ class Solver(Protocol):
     ) -> Found: ...
 
 
+def _one_class() -> Solver:
+    from solvers.placement.one_class import solve
+
+    return solve
+
+
+def _patterns() -> Solver:
+    from solvers.placement.pattern import solve
+
+    return solve
+
+
 def _columns() -> Solver:
     from solvers.placement.columns import solve_columns
 
@@ -65,6 +77,8 @@ def _restricted() -> Solver:
 
 
 SOLVERS: Mapping[str, Callable[[], Solver]] = {
+    "one-class": _one_class,
+    "patterns": _patterns,
     "columns": _columns,
     "cpsat": _cpsat,
     "highs": _highs,
