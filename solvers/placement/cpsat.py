@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "cpsat"
 RESERVE_SHARE = 0.1
-BUILD_S_PER_CELL = 120e-6  # per GPU and class, with all that follows from it
+BUILD_S_PER_CELL = 200e-6  # per GPU and class, with all that follows from it
 PARAMETERS: dict[str, Any] = {"num_workers": 1, "linearization_level": 2}
 
 
