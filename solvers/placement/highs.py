@@ -20,7 +20,7 @@ from solvers.placement.tier_by_tier import Outcome, Step, solve_tier_by_tier
 
 NAME = "highs"
 RESERVE_SHARE = 0.3  # of the time left: HiGHS looks at the clock between, not within, its steps
-BUILD_S_PER_CELL = 30e-6  # per GPU and class, with all that follows from it
+BUILD_S_PER_CELL = 100e-6  # per GPU and class: building, and the first steps of HiGHS, which no clock interrupts
 WORK_PER_NODE = 5  # units of work: a node is a few milliseconds
 
 
@@ -136,7 +136,7 @@ class HighsModel:
             nodes = int(left_s / SECONDS_PER_WORK / WORK_PER_NODE)
             self._highs.setOptionValue("mip_max_nodes", nodes)
         else:
-            self._highs.setOptionValue("time_limit", self._highs.getRunTime() + left_s * (1 - RESERVE_SHARE))
+            self._highs.setOptionValue("time_limit", left_s * (1 - RESERVE_SHARE))
 
 
 def true_bound(model: AggregatedModel, step: Step, dual: float) -> int | None:

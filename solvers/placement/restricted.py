@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.placement.check import evaluate, violations
-from solvers.placement.highs import BUILD_S_PER_CELL, HighsModel
+from solvers.placement.highs import HighsModel
 from solvers.placement.meter import Meter
 from solvers.placement.problem import BoolArray, Problem
 from solvers.placement.reach import Reach
@@ -20,7 +20,8 @@ from solvers.placement.tier_by_tier import of_step, steps, tidy
 TAKERS_PER_SESSION = 4  # GPUs that may take, for each session that may move or waits
 TAKERS_MIN = 16
 TESTS_MAX = 12  # levels that are tried
-SHARE_OF_TIME = 0.4  # of what is left, for one level
+BUILD_S_PER_CELL = 20e-6  # per GPU and class: most columns are absent
+SHARE_OF_TIME = 0.25  # of what is left, for one level
 
 
 def solve(problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, bounds: Bounds) -> Found:
