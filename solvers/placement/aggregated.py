@@ -11,14 +11,16 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from solvers.placement.batch_limits import able, finite, finite_base, runnable_us, worst_us
 from solvers.placement.linear_program import ABSENT, FloatArray, LinearProgram, Sheet
-from solvers.placement.problem import NEVER_US, NO_TARGET_US, BoolArray, IntArray, Problem
+from solvers.placement.piecewise import Counts, Fill, add_costs
+from solvers.placement.problem import NEVER_US, NO_TARGET_US, IntArray, Problem
 from solvers.placement.reach import Reach
 from solvers.placement.solution import Placement
 from solvers.placement.tier_by_tier import Step
 
 US_PER_MS = 1000.0
-Fill = Callable[[FloatArray, Placement], None]
+SIGNS = np.array([-1.0, 1.0, 1.0])  # of out, arrived and placed in a count
 
 
 class AggregatedModel:
@@ -151,15 +153,15 @@ class AggregatedModel:
         rows = sheet.add_rows(len(broken), -np.inf, enters.sum(axis=1))
         sheet.put(rows, self._broken, enters.sum(axis=1))
         sheet.put(rows[:, None, None], self._signed[broken][:, :, 1:], 1.0)
-        able, able_total = self._able(broken)
-        over = np.maximum(running - able, 0)
+        most, most_total = (limit[broken] for limit in able(problem))
+        over = np.maximum(running - most, 0)
         for k in range(problem.classes):
-            rows = sheet.add_rows(len(broken), -np.inf, able[:, k] - running[:, k])
+            rows = sheet.add_rows(len(broken), -np.inf, most[:, k] - running[:, k])
             sheet.put(rows, self._broken, -over[:, k])
-            sheet.put(rows[:, None], self._signed[broken][:, k], np.array([[-1.0, 1.0, 1.0]]))
-        rows = sheet.add_rows(len(broken), -np.inf, able_total - running.sum(axis=1))
-        sheet.put(rows, self._broken, -np.maximum(running.sum(axis=1) - able_total, 0))
-        sheet.put(rows[:, None, None], self._signed[broken], np.array([[[-1.0, 1.0, 1.0]]]))
+            sheet.put(rows[:, None], self._signed[broken][:, k], SIGNS[None, :])
+        rows = sheet.add_rows(len(broken), -np.inf, most_total - running.sum(axis=1))
+        sheet.put(rows, self._broken, -np.maximum(running.sum(axis=1) - most_total, 0))
+        sheet.put(rows[:, None, None], self._signed[broken], SIGNS[None, None, :])
 
         def fill(values: FloatArray, placement: Placement) -> None:
             after = placement.after(problem)
@@ -173,9 +175,9 @@ class AggregatedModel:
         """f of every GPU: what its classes take alone, the largest base present, and what the total adds."""
         problem, sheet = self._problem, self._sheet
         gpus = problem.gpus
-        worst_us = np.full(gpus, np.minimum(self._finite_worst_us(), self._reach.cap_us))
-        worst_us[self._broken_gpu] = self._finite_worst_us()
-        self._worst_ms = worst_us / US_PER_MS
+        worst = worst_us(problem, self._reach.most)
+        self._worst_ms = np.full(gpus, min(worst, self._reach.cap_us) / US_PER_MS)
+        self._worst_ms[self._broken_gpu] = worst / US_PER_MS
         self._latency = sheet.add_columns(gpus, 0.0, self._worst_ms)
         self._round = sheet.add_rows(gpus, 0.0, 0.0)
         self._fixed_ms = np.zeros(gpus)
@@ -186,7 +188,9 @@ class AggregatedModel:
 
         def fill(values: FloatArray, placement: Placement) -> None:
             latency = problem.latency_us(placement.after(problem))
-            values[self._latency] = np.where(latency >= NEVER_US, self._tables_only_us(placement), latency) / US_PER_MS
+            values[self._latency] = (
+                np.where(latency >= NEVER_US, runnable_us(problem, placement.after(problem)), latency) / US_PER_MS
+            )
 
         self._fills.append(fill)
 
@@ -243,9 +247,8 @@ class AggregatedModel:
         sheet.put(rows, self._broken, -self._big_ms)
 
         def fill(values: FloatArray, placement: Placement) -> None:
-            worst_us = problem.latency_us(placement.after(problem)).max(initial=0)
-            values[worst] = max(values[self._latency].max(initial=0.0), self._big_ms * float(worst_us >= NEVER_US))
-            del placement
+            stuck = problem.latency_us(placement.after(problem)).max(initial=0) >= NEVER_US
+            values[worst] = max(values[self._latency].max(initial=0.0), self._big_ms * float(stuck))
 
         self._fills.append(fill)
         broken = np.concatenate([self._excess, self._stuck])
@@ -275,28 +278,7 @@ class AggregatedModel:
         """A class is on a GPU only where the binary is 1."""
         rows = self._sheet.add_rows(len(binary), -np.inf, -self._problem.running[:, k])
         self._sheet.put(rows, binary, -np.maximum(self._reach.most[:, k], 1))
-        self._sheet.put(rows[:, None], signed, np.array([[-1.0, 1.0, 1.0]]))
-
-    def _able(self, gpus: IntArray) -> tuple[IntArray, IntArray]:
-        """The most sessions of each class, and in all, that may run on these GPUs [gpus, classes], [gpus]."""
-        problem, tables = self._problem, self._problem.tables
-        kind = problem.gpu_type[gpus]
-        alone = (tables.alone_us < NEVER_US).sum(axis=2) - 1
-        alone[tables.alone_us[:, :, -1] < NEVER_US] = 1 << 20  # the last column goes on
-        able = np.where(tables.base_us >= NEVER_US, 0, alone)[kind]
-        total = (tables.common_us[:, 1:] < NEVER_US).sum(axis=1)
-        total[tables.common_us[:, -1] < NEVER_US] = 1 << 20
-        return able, total[kind]
-
-    def _finite_worst_us(self) -> int:
-        """No batch that runs within reach takes longer."""
-        tables, reach = self._problem.tables, self._reach
-        kind = self._problem.gpu_type[:, None]
-        most = np.minimum(reach.most, tables.alone_us.shape[2] - 1)
-        alone_us = _finite(tables.alone_us)[kind, np.arange(tables.classes)[None, :], most].sum(axis=1)
-        common_us = _finite(tables.common_us).max(axis=1)[self._problem.gpu_type]
-        base_us = np.where(tables.base_us >= NEVER_US, 0, tables.base_us).max(axis=1, initial=0)[self._problem.gpu_type]
-        return int((alone_us + common_us + base_us).max(initial=0))
+        self._sheet.put(rows[:, None], signed, SIGNS[None, :])
 
     @property
     def worst_ms(self) -> float:
@@ -308,61 +290,47 @@ class AggregatedModel:
         """Stands for `NEVER_US` among latencies: more than any batch that runs."""
         return self.worst_ms + 1.0
 
-    def _tables_only_us(self, placement: Placement) -> IntArray:
-        """f where batches that may not run cost as much as the largest that may."""
-        problem, tables = self._problem, self._problem.tables
-        after, kind = placement.after(problem), problem.gpu_type
-        columns = np.minimum(after, tables.alone_us.shape[2] - 1)
-        alone = _finite(tables.alone_us)[kind[:, None], np.arange(tables.classes)[None, :], columns].sum(axis=1)
-        base = np.where(tables.base_us >= NEVER_US, 0, tables.base_us)
-        there = np.where(after > 0, base[kind], 0).max(axis=1, initial=0)
-        total = np.minimum(after.sum(axis=1), tables.common_us.shape[1] - 1)
-        return np.asarray(alone + there + _finite(tables.common_us)[kind, total], dtype=np.int64)
-
     def _add_what_classes_take_alone(self) -> None:
-        problem, reach = self._problem, self._reach
-        tables_ms = _finite(problem.tables.alone_us) / US_PER_MS
+        problem, reach, sheet = self._problem, self._reach, self._sheet
+        tables_ms = finite(problem.tables.alone_us) / US_PER_MS
         if not tables_ms.any():
             return
         gpu, k = np.nonzero(reach.most > 0)
-        kind, low, high = problem.gpu_type[gpu], reach.fewest[gpu, k], reach.most[gpu, k]
-        present = np.full(len(gpu), ABSENT, dtype=np.int64)
-
-        def presence(items: IntArray) -> IntArray:
-            columns = present[items] = self._sheet.add_columns(len(items), 0.0, 1.0, whole=True)
-            rows = self._sheet.add_rows(len(items), -np.inf, -problem.running[gpu[items], k[items]])
-            self._sheet.put(rows, columns, -high[items])
-            self._sheet.put(rows[:, None], self._signed[gpu[items], k[items]], np.array([[-1.0, 1.0, 1.0]]))
-            self._fills.append(lambda values, placement: _set(values, columns, counts(placement)[items] > 0))
-            return columns
-
-        def counts(placement: Placement) -> IntArray:
-            return placement.after(problem)[gpu, k]
-
-        self._add_cost(
-            gpu,
-            tables_ms[kind, k],
-            low,
-            high,
+        counts = Counts(
+            row=self._round[gpu],
+            low=reach.fewest[gpu, k],
+            high=reach.most[gpu, k],
             constant=problem.running[gpu, k],
             columns=self._signed[gpu, k],
-            signs=np.array([-1.0, 1.0, 1.0]),
-            presence=presence,
-            counts=counts,
+            signs=SIGNS,
+            of=lambda placement: placement.after(problem)[gpu, k],
         )
+
+        def presence(items: IntArray) -> IntArray:
+            some = counts.some(items)
+            columns = sheet.add_columns(len(items), 0.0, 1.0, whole=True)
+            rows = sheet.add_rows(len(items), -np.inf, -some.constant)
+            sheet.put(rows, columns, -some.high)
+            sheet.put(rows[:, None], some.columns, SIGNS[None, :])
+
+            def fill(values: FloatArray, placement: Placement) -> None:
+                values[columns] = some.of(placement) > 0
+
+            self._fills.append(fill)
+            return columns
+
+        self._add_costs(gpu, counts, tables_ms[problem.gpu_type[gpu], k], presence)
 
     def _add_base_and_total(self) -> None:
         """Binaries say whether a class of at least some base is present; the lowest says whether anybody is."""
         problem, reach, sheet = self._problem, self._reach, self._sheet
         tables = problem.tables
-        base_ms = np.where(tables.base_us >= NEVER_US, 0, tables.base_us) / US_PER_MS
-        common_ms = _finite(tables.common_us) / US_PER_MS
-        limited = (tables.common_us >= NEVER_US).any(axis=1)
-        if not base_ms.any() and not common_ms.any() and not limited.any():
-            return
-        gpus = np.arange(problem.gpus)
+        base_ms, common_ms = finite_base(tables) / US_PER_MS, finite(tables.common_us) / US_PER_MS
         for t in range(tables.types):
-            mine = gpus[problem.gpu_type == t]
+            limited = bool((tables.common_us[t] >= NEVER_US).any())
+            if not base_ms[t].any() and not common_ms[t].any() and not limited:
+                continue
+            mine = np.flatnonzero(problem.gpu_type == t)
             bases = np.unique(base_ms[t])
             level_of = np.searchsorted(bases, base_ms[t])
             level = np.stack([sheet.add_columns(len(mine), 0.0, 1.0, whole=True) for _ in bases], axis=1)
@@ -374,174 +342,44 @@ class AggregatedModel:
             for k in range(problem.classes):
                 rows = sheet.add_rows(len(mine), -np.inf, -problem.running[mine, k])
                 sheet.put(rows, level[:, level_of[k]], -np.maximum(reach.most[mine, k], 1))
-                sheet.put(rows[:, None], self._signed[mine, k], np.array([[-1.0, 1.0, 1.0]]))
+                sheet.put(rows[:, None], self._signed[mine, k], SIGNS[None, :])
             self._fills.append(_levels(problem, mine, level, level_of))
-            if common_ms[t].any() or limited[t]:
-                self._add_total(mine, common_ms[t], level[:, 0])
+            self._add_total(mine, common_ms[t], level[:, 0])
 
     def _add_total(self, gpus: IntArray, common_ms: FloatArray, anybody: IntArray) -> None:
         """What the number of sessions adds, whatever their classes."""
         problem, reach, sheet = self._problem, self._reach, self._sheet
-        most = self._able(gpus)[1]
+        running = problem.running[gpus].sum(axis=1)
         low = reach.fewest[gpus].sum(axis=1)
-        high = np.maximum(np.minimum(reach.most[gpus].sum(axis=1), most), low)
-        broken = reach.may_not_run[gpus]
-        high = np.where(broken, np.maximum(high, problem.running[gpus].sum(axis=1)), high)
+        high = np.maximum(np.minimum(reach.most[gpus].sum(axis=1), able(problem)[1][gpus]), low)
+        high = np.where(reach.may_not_run[gpus], np.maximum(high, running), high)
         total = sheet.add_columns(len(gpus), low, high)
-        rows = sheet.add_rows(len(gpus), problem.running[gpus].sum(axis=1), problem.running[gpus].sum(axis=1))
+        rows = sheet.add_rows(len(gpus), running, running)
         sheet.put(rows, total, 1.0)
-        sheet.put(rows[:, None, None], self._signed[gpus], np.array([[[1.0, -1.0, -1.0]]]))
-
-        def counts(placement: Placement) -> IntArray:
-            return placement.after(problem)[gpus].sum(axis=1)
-
-        self._fills.append(lambda values, placement: _set(values, total, counts(placement)))
-        self._add_cost(
-            gpus,
-            np.broadcast_to(common_ms, (len(gpus), len(common_ms))),
-            low,
-            high,
+        sheet.put(rows[:, None, None], self._signed[gpus], -SIGNS[None, None, :])
+        counts = Counts(
+            row=self._round[gpus],
+            low=low,
+            high=high,
             constant=np.zeros(len(gpus), dtype=np.int64),
             columns=total[:, None],
             signs=np.ones(1),
-            presence=lambda items: anybody[items],
-            counts=counts,
+            of=lambda placement: placement.after(problem)[gpus].sum(axis=1),
         )
 
-    def _add_cost(
-        self,
-        gpu: IntArray,
-        tables_ms: FloatArray,
-        low: IntArray,
-        high: IntArray,
-        *,
-        constant: IntArray,
-        columns: IntArray,
-        signs: FloatArray,
-        presence: Callable[[IntArray], IntArray],
-        counts: Callable[[Placement], IntArray],
-    ) -> None:
-        """Add table[count] to the rounds of `gpu`; count = constant + signs . columns, from low to high.
-
-        tables_ms [items, counts]. As a straight line, as tangents where the table is convex (from 1 on: times a
-        binary), or else with one binary per count: exact in every case, for latencies are only ever pressed down.
-        """
-        span = int((high - low).max(initial=0)) + 1
-        at = np.minimum(np.minimum(low[:, None] + np.arange(span)[None, :], high[:, None]), tables_ms.shape[1] - 1)
-        cost = np.take_along_axis(tables_ms, at, axis=1)
-        within = low[:, None] + np.arange(1, span)[None, :] <= high[:, None]  # of the steps between counts
-        slope = np.diff(cost, axis=1)
-        rises = (np.diff(slope, axis=1) >= -1e-9) | ~within[:, 1:]
-        straight = ((np.abs(np.diff(slope, axis=1)) <= 1e-9) | ~within[:, 1:]).all(axis=1)
-        convex = rises.all(axis=1) & ~straight
-        later = rises[:, 1:].all(axis=1) if span > 2 else np.ones(len(gpu), dtype=np.bool_)
-        convex_from_one = later & (low == 0) & ~straight & ~convex
-        by_count = np.flatnonzero(~(straight | convex | convex_from_one))
-        self._add_lines(gpu, cost, low, np.flatnonzero(straight), constant, columns, signs, slope)
-        bent = (gpu, cost, low, within, slope, constant, columns, signs)
-        self._add_tangents(*bent, np.flatnonzero(convex), None, counts)
-        from_one = np.flatnonzero(convex_from_one)
-        if len(from_one):
-            self._add_tangents(*bent, from_one, presence(from_one), counts)
-        if len(by_count):
-            self._add_by_count(gpu, cost, low, within, constant, columns, signs, by_count, counts)
-
-    def _add_lines(
-        self,
-        gpu: IntArray,
-        cost: FloatArray,
-        low: IntArray,
-        items: IntArray,
-        constant: IntArray,
-        columns: IntArray,
-        signs: FloatArray,
-        slope: FloatArray,
-    ) -> None:
-        steep = slope[items, 0] if slope.shape[1] else np.zeros(len(items))
-        np.add.at(self._fixed_ms, gpu[items], cost[items, 0] + steep * (constant[items] - low[items]))
-        self._sheet.put(self._round[gpu[items]][:, None], columns[items], -steep[:, None] * signs[None, :])
-
-    def _add_tangents(
-        self,
-        gpu: IntArray,
-        cost: FloatArray,
-        low: IntArray,
-        within: BoolArray,
-        slope: FloatArray,
-        constant: IntArray,
-        columns: IntArray,
-        signs: FloatArray,
-        items: IntArray,
-        present: IntArray | None,
-        counts: Callable[[Placement], IntArray],
-    ) -> None:
-        """cost >= tangent, through every step; with `present`, only through those from 1 on, and 0 if absent."""
-        if not len(items):
-            return
-        sheet = self._sheet
-        taken = sheet.add_columns(len(items))
-        sheet.put(self._round[gpu[items]], taken, -1.0)
-        for step in range(slope.shape[1]):
-            used = within[items, step].copy()
-            if step > (0 if present is None else 1):
-                used &= np.abs(slope[items, step] - slope[items, step - 1]) > 1e-9
-            if present is not None and step == 0:
-                continue
-            some = np.flatnonzero(used)
-            chosen = items[some]
-            steep = slope[chosen, step]
-            start = cost[chosen, step] - steep * (low[chosen] + step)
-            fixed = steep * constant[chosen] + (start if present is None else 0.0)
-            rows = sheet.add_rows(len(some), fixed)
-            sheet.put(rows, taken[some], 1.0)
-            sheet.put(rows[:, None], columns[chosen], -steep[:, None] * signs[None, :])
-            if present is not None:
-                sheet.put(rows, present[some], -start)
-
         def fill(values: FloatArray, placement: Placement) -> None:
-            step = np.minimum(counts(placement)[items] - low[items], cost.shape[1] - 1)
-            values[taken] = cost[items, step]
+            values[total] = counts.of(placement)
 
         self._fills.append(fill)
+        tables_ms = np.broadcast_to(common_ms, (len(gpus), len(common_ms)))
+        self._add_costs(gpus, counts, tables_ms, lambda items: anybody[items])
 
-    def _add_by_count(
-        self,
-        gpu: IntArray,
-        cost: FloatArray,
-        low: IntArray,
-        within: BoolArray,
-        constant: IntArray,
-        columns: IntArray,
-        signs: FloatArray,
-        items: IntArray,
-        counts: Callable[[Placement], IntArray],
+    def _add_costs(
+        self, gpu: IntArray, counts: Counts, tables_ms: FloatArray, presence: Callable[[IntArray], IntArray]
     ) -> None:
-        """One binary per count above the lowest."""
-        sheet = self._sheet
-        one = sheet.add_where(within[items], 1.0, whole=True)  # [items, steps]
-        steps = np.arange(1, one.shape[1] + 1)
-        np.add.at(self._fixed_ms, gpu[items], cost[items, 0])
-        sheet.put(self._round[gpu[items]][:, None], one, -(cost[items, 1:] - cost[items, :1]))
-        rows = sheet.add_rows(len(items), (constant - low)[items], (constant - low)[items])
-        sheet.put(rows[:, None], one, steps[None, :])
-        sheet.put(rows[:, None], columns[items], -signs[None, :])
-        sheet.put(sheet.add_rows(len(items), 0.0, 1.0)[:, None], one, 1.0)
-
-        def fill(values: FloatArray, placement: Placement) -> None:
-            above = counts(placement)[items] - low[items]
-            _set(values, one, above[:, None] == steps[None, :])
-
-        self._fills.append(fill)
-
-
-def _finite(table: IntArray) -> IntArray:
-    """Counts that may not run cost what the largest count before them costs; the rules keep batches away from them."""
-    return np.maximum.accumulate(np.where(table >= NEVER_US, 0, table), axis=-1)
-
-
-def _set(values: FloatArray, columns: IntArray, what: npt.NDArray[np.generic]) -> None:
-    values[columns] = what
-    values[ABSENT] = 0.0
+        constants, fills = add_costs(self._sheet, counts, tables_ms, presence)
+        np.add.at(self._fixed_ms, gpu, constants)
+        self._fills += fills
 
 
 def _levels(problem: Problem, gpus: IntArray, level: IntArray, level_of: npt.NDArray[np.integer]) -> Fill:

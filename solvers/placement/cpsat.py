@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvers.placement.batch_limits import able, finite, finite_base, worst_us
 from solvers.placement.meter import SECONDS_PER_WORK, Meter
 from solvers.placement.problem import NEVER_US, NO_TARGET_US, IntArray, Problem
 from solvers.placement.reach import Reach
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "cpsat"
 RESERVE_SHARE = 0.1
-BUILD_S_PER_CELL = 120e-6  # per GPU and class, with all that follows from it
+BUILD_S_PER_CELL = 200e-6  # per GPU and class, with all that follows from it
 PARAMETERS: dict[str, Any] = {"num_workers": 1, "linearization_level": 2}
 
 
@@ -156,7 +158,7 @@ class CpSatModel:
         problem, reach, model = self._problem, self._reach, self._model
         self._broken: dict[int, cp_model.IntVar] = {}
         self._stuck = []
-        able, able_total = self._able()
+        most, most_total = able(problem)
         for g in np.flatnonzero(reach.may_not_run).tolist():
             broken = self._broken[g] = model.new_bool_var("")
             there = int(problem.running[g].sum())
@@ -165,15 +167,14 @@ class CpSatModel:
             self._stuck.append(stuck)
             for k in self._classes:
                 model.add(self._arrived[g][k] + self._placed[g][k] == 0).only_enforce_if(broken)
-                model.add(self._count[g][k] <= int(able[g, k])).only_enforce_if(~broken)
-            model.add(self._sum(self._count[g]) <= int(able_total[g])).only_enforce_if(~broken)
+                model.add(self._count[g][k] <= int(most[g, k])).only_enforce_if(~broken)
+            model.add(self._sum(self._count[g]) <= int(most_total[g])).only_enforce_if(~broken)
 
     def _measure_rounds(self) -> None:
         """f of every GPU: what its classes take alone, the largest base present, and what the total adds."""
         tables, kinds = self._problem.tables, self._problem.gpu_type.tolist()
-        alone, common = _finite(tables.alone_us), _finite(tables.common_us)
-        base = np.where(tables.base_us >= NEVER_US, 0, tables.base_us)
-        able_total = self._able()[1]
+        alone, common, base = finite(tables.alone_us), finite(tables.common_us), finite_base(tables)
+        able_total = able(self._problem)[1]
         self._round: list[cp_model.LinearExprT] = []
         for g in self._gpus:
             t = kinds[g]
@@ -200,12 +201,12 @@ class CpSatModel:
     def _meet_targets(self) -> None:
         """Weighted microseconds beyond targets, session by session; whoever arrived also waits for its state."""
         problem, reach = self._problem, self._reach
-        worst_us = min(self._worst_us(), reach.cap_us)
+        least_us = min(worst_us(problem, reach.most), reach.cap_us)
         late: list[cp_model.LinearExprT] = []
         weight, transfer = problem.lateness_weight.tolist(), problem.transfer_us.tolist()
         targets = problem.target_us.tolist()
         for g in self._gpus if problem.tiers.meet else ():
-            most_us = NEVER_US if g in self._broken else worst_us
+            most_us = NEVER_US if g in self._broken else least_us
             for k in self._classes:
                 if targets[k] >= NO_TARGET_US or not reach.most[g, k]:
                     continue
@@ -248,26 +249,11 @@ class CpSatModel:
     def _sum(self, terms: Any) -> Any:
         return self._cp.LinearExpr.sum([term for term in terms if not (isinstance(term, int) and term == 0)])
 
-    def _able(self) -> tuple[IntArray, IntArray]:
-        """The most sessions of each class, and in all, that may run [gpus, classes], [gpus]."""
-        tables, kind = self._problem.tables, self._problem.gpu_type
-        alone = np.where(tables.alone_us[:, :, -1] < NEVER_US, UNBOUNDED, (tables.alone_us < NEVER_US).sum(axis=2) - 1)
-        total = np.where(
-            tables.common_us[:, -1] < NEVER_US, UNBOUNDED, (tables.common_us[:, 1:] < NEVER_US).sum(axis=1)
-        )
-        return np.where(tables.base_us >= NEVER_US, 0, alone)[kind], total[kind]
-
-    def _worst_us(self) -> int:
-        tables = self._problem.tables
-        base = np.where(tables.base_us >= NEVER_US, 0, tables.base_us).max(axis=1, initial=0)
-        of_type = _finite(tables.alone_us).max(axis=2).sum(axis=1) + base + _finite(tables.common_us).max(axis=1)
-        return int(of_type.max(initial=0))
-
     def _mark_bases(self, g: int, base: IntArray, parts: list[Any]) -> cp_model.IntVar:
-        """Booleans for: a class of at least this base is present. The first of them, for the least base, is returned."""
+        """Booleans for: a class of at least this base is present. The one for the least base is returned."""
         levels = np.unique(base).tolist()
         marks = [self._model.new_bool_var("") for _ in levels]
-        for lower, higher in zip(marks, marks[1:], strict=False):
+        for lower, higher in pairwise(marks):
             self._model.add_implication(higher, lower)
         for k in self._classes:
             most = int(self._reach.most[g, k])
@@ -280,7 +266,7 @@ class CpSatModel:
     def _cost(self, table: IntArray, low: int, high: int, count: Any, present: cp_model.IntVar | None) -> Any:
         """table[count] from below, for counts from low to high; exact, for latencies are only ever pressed down."""
         costs = table[np.minimum(np.arange(low, high + 1), len(table) - 1)].tolist()
-        slopes = [after - before for before, after in zip(costs, costs[1:], strict=False)]
+        slopes = [after - before for before, after in pairwise(costs)]
         if len(set(slopes)) <= 1:
             if isinstance(count, int) or not slopes:
                 return costs[0]
@@ -309,7 +295,7 @@ class CpSatModel:
         return product
 
     def _hint(self, placement: Placement) -> None:
-        self._model.clear_hints()
+        self._model.clear_hints()  # type: ignore[no-untyped-call]
         for variables, values in (
             (self._out, placement.out),
             (self._arrived, placement.arrived),
@@ -327,14 +313,6 @@ class CpSatModel:
             return np.array(flat, dtype=np.int64).reshape(shape)
 
         return Placement(out=values(self._out), arrived=values(self._arrived), placed=values(self._placed))
-
-
-UNBOUNDED = 1 << 20  # sessions
-
-
-def _finite(table: IntArray) -> IntArray:
-    """Counts that may not run cost what the largest count before them costs; the rules keep batches away from them."""
-    return np.maximum.accumulate(np.where(table >= NEVER_US, 0, table), axis=-1)
 
 
 def _first_of_each(slopes: Sequence[int]) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from solvers.placement.tier_by_tier import Outcome, Step, solve_tier_by_tier
 
 NAME = "highs"
 RESERVE_SHARE = 0.3  # of the time left: HiGHS looks at the clock between, not within, its steps
-BUILD_S_PER_CELL = 30e-6  # per GPU and class, with all that follows from it
+BUILD_S_PER_CELL = 100e-6  # per GPU and class: building, and the first steps of HiGHS, which no clock interrupts
 WORK_PER_NODE = 5  # units of work: a node is a few milliseconds
 
 
@@ -78,7 +78,7 @@ class HighsModel:
         row = self._model.tier_row[step]
         self._highs.changeRowBounds(row, -self._highspy.kHighsInf, self._model.held(step, limit))
 
-    def least(self, step: Step, share: float, *, lower: int, start: Placement) -> Outcome:
+    def least(self, step: Step, share: float, *, lower: int, start: Placement | None) -> Outcome:
         """Minimise one tier; `meet` asks only whether everybody can be on time."""
         highs, model = self._highs, self._model
         if step[0] == "meet":
@@ -92,10 +92,11 @@ class HighsModel:
         highs.setOptionValue("mip_rel_gap", tolerance)
         highs.setOptionValue("mip_abs_gap", 1e-6 if step[0] == "balance" else 0.99)
         self._limit(share)
-        solution = self._highspy.HighsSolution()
-        solution.col_value = list(model.write(start))
-        solution.value_valid = True
-        highs.setSolution(solution)
+        if start is not None:
+            solution = self._highspy.HighsSolution()
+            solution.col_value = list(model.write(start))
+            solution.value_valid = True
+            highs.setSolution(solution)
         highs.run()
         outcome = self._outcome(step)
         if step[0] == "balance":
@@ -135,7 +136,7 @@ class HighsModel:
             nodes = int(left_s / SECONDS_PER_WORK / WORK_PER_NODE)
             self._highs.setOptionValue("mip_max_nodes", nodes)
         else:
-            self._highs.setOptionValue("time_limit", self._highs.getRunTime() + left_s * (1 - RESERVE_SHARE))
+            self._highs.setOptionValue("time_limit", left_s * (1 - RESERVE_SHARE))
 
 
 def true_bound(model: AggregatedModel, step: Step, dual: float) -> int | None:

@@ -20,7 +20,8 @@ from solvers.placement.solution import Bounds, Placement
 from solvers.placement.tier_by_tier import Outcome, Step, solve_tier_by_tier
 
 RESERVE_SHARE = 0.3  # of the time left
-BUILD_S_PER_CELL = 600e-6  # per GPU and class: PuLP builds row by row, and its solvers once more
+FILE_RESERVE_SHARE = 0.6  # the same for solvers that PuLP talks to through files
+BUILD_S_PER_CELL = 800e-6  # per GPU and class: PuLP builds row by row, and its solvers once more
 WORK_PER_NODE = 5  # units of work: a node is a few milliseconds
 NODE_LIMITS = {"PULP_CBC_CMD": "maxNodes"}  # the solvers whose search PuLP can limit without a clock
 
@@ -76,6 +77,7 @@ class PulpModel:
 
     def least(self, step: Step, share: float, *, lower: int, start: Placement) -> Outcome:
         """Minimise one tier; `meet` asks only whether everybody can be on time. Of no use to PuLP: `start`."""
+        del start
         pulp, model = self._pulp, self._model
         if step[0] == "meet":
             self._be_on_time()
@@ -113,7 +115,8 @@ class PulpModel:
             options[NODE_LIMITS[self._solver_name]] = nodes
             self._meter.spend(nodes * WORK_PER_NODE)  # PuLP does not say how many it took
         else:
-            options["timeLimit"] = left_s * (1 - RESERVE_SHARE)
+            reserve = RESERVE_SHARE if self._solver_name == "HiGHS" else FILE_RESERVE_SHARE
+            options["timeLimit"] = left_s * (1 - reserve)
         return self._pulp.getSolver(self._solver_name, **options)
 
     def _be_on_time(self) -> None:

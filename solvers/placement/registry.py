@@ -70,6 +70,12 @@ def _milp(solver_name: str) -> Solver:
     return milp_through(solver_name)
 
 
+def _restricted() -> Solver:
+    from solvers.placement.restricted import solve
+
+    return solve
+
+
 SOLVERS: Mapping[str, Callable[[], Solver]] = {
     "one-class": _one_class,
     "patterns": _patterns,
@@ -78,4 +84,5 @@ SOLVERS: Mapping[str, Callable[[], Solver]] = {
     "highs": _highs,
     "milp": lambda: _milp("HiGHS"),
     "milp-cbc": lambda: _milp("PULP_CBC_CMD"),
+    "restricted": _restricted,
 }
