@@ -60,8 +60,8 @@ class _Descent:
     def _close_in(self) -> str:
         """Levels between what is proven impossible and what was reached are tested until they are close.
 
-        At first just above the bound, where most problems end; then ever farther up until one is possible, then halfway.
-        Where only fractions of patterns keep to a level, whole ones are looked for above it.
+        At first just above the bound, where most problems end; then ever farther up until one is possible; then
+        halfway. Where only fractions of patterns keep to a level, whole ones are looked for above it.
         """
         floor, reach = self._bound, GAP * ROOM
         possible = False
@@ -89,13 +89,14 @@ class _Descent:
         """The least latency from `level` on that a GPU can have."""
         if not len(self._lattice):
             return level
-        return int(self._lattice[min(np.searchsorted(self._lattice, level), len(self._lattice) - 1)])
+        return int(self._lattice[min(int(np.searchsorted(self._lattice, level)), len(self._lattice) - 1)])
 
     def _down(self, level: int, floor: int) -> int:
         """The largest latency up to a level that a GPU can have; not below `floor`, which is one."""
         if not len(self._lattice):
             return level
-        return max(floor, int(self._lattice[max(0, np.searchsorted(self._lattice, level, side="right") - 1)]))
+        position = int(np.searchsorted(self._lattice, level, side="right")) - 1
+        return max(floor, int(self._lattice[max(0, position)]))
 
     def _raise_bound(self, possible: int) -> str:
         """Where whole patterns were not found at levels that are possible, the bound may still come closer."""

@@ -136,8 +136,8 @@ def _fill(
 ) -> tuple[float, float]:  # fmt: skip
     """The dearest multiset that may enter a GPU that holds `scratch.counts`; its worth and an upper bound on any.
 
-    Depth first over classes by price per microsecond. A branch is cut off where the rest of the level cannot pay: not at
-    the best rate of the classes that are left, and not as so many whole sessions at their best price. After
+    Depth first over classes by price per microsecond. A branch is cut off where the rest of the level cannot pay: not
+    at the best rate of the classes that are left, and not as so many whole sessions at their best price. After
     `nodes_max` steps what is left counts by that bound alone.
     """
     counts, order, path = scratch.counts, scratch.order, scratch.path

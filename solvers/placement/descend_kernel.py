@@ -1,7 +1,7 @@
 """Single migrations that pay, compiled: steepest descent on a sum over GPUs, and undoing migrations that do not.
 
-Decides one move at a time; must never know which tier asked for it. The sum falls apart into GPUs, so the best move of a
-class is the best source with the best target, and a step costs GPUs x classes.
+Decides one move at a time; must never know which tier asked for it. The sum falls apart into GPUs, so the best move
+of a class is the best source with the best target, and a step costs GPUs x classes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from solvers.placement.kernel import (
     State,
     add_arrived,
     add_placed,
-    lateness_of,
     latency_with,
+    lateness_of,
     may_arrive,
     may_place,
     take_out,

@@ -151,9 +151,9 @@ def _empty_leaving(given: Given, state: State, pool: Pool, level: Level, size: R
         while given.leaving[gpu]:
             best = -1
             for k in range(size.shape[0]):
-                if state.after[gpu, k] > 0 and _is_free(given, state, pool, level, gpu, k):
-                    if best < 0 or size[k] < size[best]:
-                        best = k
+                smaller = best < 0 or size[k] < size[best]
+                if smaller and state.after[gpu, k] > 0 and _is_free(given, state, pool, level, gpu, k):
+                    best = k
             if best < 0:
                 break
             _leave(given, state, pool, gpu, best)

@@ -18,7 +18,7 @@ from solvers.placement.columns_kernel import NOTHING, OUT_MAX, Patterns, Prices,
 from solvers.placement.kernel import Given, given_of
 from solvers.placement.meter import Meter
 from solvers.placement.order import class_sizes
-from solvers.placement.problem import NEVER_US, IntArray, Problem
+from solvers.placement.problem import IntArray, Problem
 
 RealArray = npt.NDArray[np.float64]
 Outcome = Literal["impossible", "possible", "undecided"]
@@ -309,8 +309,8 @@ class Master:
 
 def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
     """Equal GPUs: one of each group, the group of each GPU, how many each group has."""
-    parts = [problem.gpu_type, problem.running, problem.memory_mib, problem.receives, problem.out_max, problem.in_max]
-    keys = np.column_stack(parts).astype(np.int64)
+    limits = (problem.gpu_type, problem.memory_mib, problem.receives, problem.out_max, problem.in_max)
+    keys = np.column_stack([problem.running, *(limit.astype(np.int64) for limit in limits)])
     _, first, inverse, size = np.unique(keys, axis=0, return_index=True, return_inverse=True, return_counts=True)
     return first.astype(np.int64), inverse.ravel().astype(np.int64), size.astype(np.int64)
 

@@ -38,7 +38,7 @@ def improve_lateness(problem: Problem, incumbent: Incumbent, meter: Meter) -> No
 
 
 def polish(problem: Problem, incumbent: Incumbent, meter: Meter) -> None:
-    """As far as the meter goes, undo what is not needed within the tolerance of `balance`, then smooth with at most `smooth_moves` migrations."""
+    """Undo what is not needed within the tolerance of `balance`, then smooth with at most `smooth_moves` migrations."""
     if meter.over():
         return
     tiers, given = problem.tiers, given_of(problem)

@@ -18,7 +18,7 @@ from solvers.placement.meter import Meter
 from solvers.placement.polish import improve_lateness, polish
 from solvers.placement.problem import NO_TARGET_US, Problem
 from solvers.placement.registry import SOLVERS
-from solvers.placement.solution import Answer, Bounds, Placement, StageReport
+from solvers.placement.solution import Answer, Bounds, StageReport
 
 POLISH_SHARE = 0.05  # of the budget is kept for the last stage
 SEARCH_SHARE = 0.15  # of the budget for randomised search before an exact stage
@@ -27,8 +27,8 @@ SEARCH_SHARE = 0.15  # of the budget for randomised search before an exact stage
 def solve(problem: Problem, meter: Meter, *, seed: int = 0, gap: float = 0.001, exact: bool = True) -> Answer:
     """The best placement that the meter allows; there always is one.
 
-    Stops at the relative `gap` of the tier `balance`. Without `exact` only greedy and local search run. The exact stages
-    are asked in this process; one that misbehaves costs nothing but its time, because what it says is checked.
+    Stops at the relative `gap` of the tier `balance`. Without `exact` only greedy and local search run. The exact
+    stages are asked in this process; one that misbehaves costs only its time, because what it says is checked.
     """
     return _Cascade(problem, meter, seed, gap, exact).run()
 
@@ -67,7 +67,8 @@ class _Cascade:
         on_time = problem.tiers.meet and bool((problem.target_us < NO_TARGET_US).any())
         self._search = LevelSearch(self._fitter, incumbent, meter, on_time=on_time, seed=self._seed)
         if (on_time and incumbent.value.meet) or incumbent.value.leave or incumbent.value.repair:
-            if not self._search.free() and on_time:
+            fitted = self._search.free()
+            if on_time and not fitted:
                 self._search = LevelSearch(self._fitter, incumbent, meter, on_time=False, seed=self._seed)
                 self._search.free()
         if incumbent.value.meet > incumbent.bounds.meet:
