@@ -80,7 +80,7 @@ def _refresh(given: Given, state: State, gpu: int, limit_us: int, goal: int, gai
 def _is_source(given: Given, state: State, gpu: int, k: int, migrates: int, left: int, left_mib: int) -> bool:
     """Whether one of class k may go from here: placed ones freely, running ones under the budgets."""
     if not migrates:
-        return state.placed[gpu, k] > 0
+        return bool(state.placed[gpu, k] > 0)
     if state.arrived[gpu, k] > 0:
         return True
     running = state.after[gpu, k] - state.placed[gpu, k]

@@ -105,7 +105,7 @@ def latency_of(given: Given, gpu_type: int, counts: IntArray) -> int:
             result += given.alone_us[gpu_type, k, min(count, last)]
     if total == 0:
         return 0
-    return min(result + base + given.common_us[gpu_type, min(total, given.common_us.shape[1] - 1)], NEVER_US)
+    return int(min(result + base + given.common_us[gpu_type, min(total, given.common_us.shape[1] - 1)], NEVER_US))
 
 
 @inner
@@ -180,7 +180,7 @@ def take_placed(given: Given, state: State, gpu: int, k: int) -> None:
 @inner
 def may_place(given: Given, state: State, gpu: int, k: int) -> bool:
     """Whether a waiting session may enter, but for the batch."""
-    return given.receives[gpu] and state.held_mib[gpu] + given.state_mib[k] <= given.memory_mib[gpu]
+    return bool(given.receives[gpu] and state.held_mib[gpu] + given.state_mib[k] <= given.memory_mib[gpu])
 
 
 @inner
@@ -196,7 +196,7 @@ def may_leave(given: Given, state: State, gpu: int, k: int) -> bool:
     """Whether a running session (or one that was to arrive) may leave."""
     if state.arrived[gpu, k] > 0:
         return True
-    return state.after[gpu, k] > state.placed[gpu, k] and state.out_count[gpu] < given.out_max[gpu]
+    return bool(state.after[gpu, k] > state.placed[gpu, k] and state.out_count[gpu] < given.out_max[gpu])
 
 
 @kernel
@@ -239,4 +239,4 @@ def _lateness_added(given: Given, state: State, gpu: int, k: int, latency_us: In
     if after_us >= NEVER_US:
         return -1
     own = given.weight[k] * max(after_us - given.target_us[k], 0)
-    return own + lateness_of(given, state, gpu, after_us) - lateness_of(given, state, gpu, state.latency_us[gpu])
+    return int(own + lateness_of(given, state, gpu, after_us) - lateness_of(given, state, gpu, state.latency_us[gpu]))
