@@ -113,7 +113,7 @@ def _states_fit(snapshot: Snapshot, fleet: Fleet) -> Iterator[str]:
 
 
 def held_mib(snapshot: Snapshot, fleet: Fleet) -> tuple[dict[GpuId, int], dict[NodeId, int]]:
-    """MiB of states on each GPU and in each node's host memory, moves in flight on both sides; empty places left out."""
+    """MiB of states on each GPU and in each node's host memory, moves in flight on both sides; only places in use."""
     size = {profile: state_mib(fleet, profile) for profile in fleet.profiles}
     on_gpu: Counter[GpuId] = Counter()
     on_node: Counter[NodeId] = Counter()
@@ -123,13 +123,15 @@ def held_mib(snapshot: Snapshot, fleet: Fleet) -> tuple[dict[GpuId, int], dict[N
         elif session.node is not None:
             on_node[session.node] += size[session.profile]
     for session_id, move in snapshot.moves.items():
-        session = snapshot.sessions[session_id]
+        owner = snapshot.sessions.get(session_id)
+        if owner is None:
+            continue
         if move.target is not None:
-            on_gpu[move.target] += size[session.profile]
+            on_gpu[move.target] += size[owner.profile]
         elif move.source is not None:
-            on_node[snapshot.gpus[move.source].node] += size[session.profile]
-            if session.gpu is None:
-                on_gpu[move.source] += size[session.profile]
+            on_node[snapshot.gpus[move.source].node] += size[owner.profile]
+            if owner.gpu is None:
+                on_gpu[move.source] += size[owner.profile]
     return dict(on_gpu), dict(on_node)
 
 

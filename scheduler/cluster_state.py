@@ -12,7 +12,18 @@ from types import MappingProxyType
 from typing import assert_never
 
 from scheduler import events
-from scheduler.cluster import Gpu, GpuId, GpuStatus, History, MoveInFlight, NodeId, Session, SessionId, Snapshot
+from scheduler.cluster import (
+    Gpu,
+    GpuId,
+    GpuStatus,
+    History,
+    MoveInFlight,
+    NodeId,
+    Session,
+    SessionId,
+    SessionStatus,
+    Snapshot,
+)
 from scheduler.events import Event, MoveStarted, SessionOpened
 from scheduler.fleet import Fleet
 from scheduler.history import HistoryKeeper
@@ -117,7 +128,7 @@ class ClusterState:
         self._past.activity(event.profile, +1)
 
     def _activate(self, session_id: SessionId, now_s: float) -> None:
-        """On a GPU it runs on at once, unless its state is on the way to the host: then it waits for the end of that."""
+        """On a GPU it runs on at once, unless its state is on the way to the host: then it waits until that has ended."""
         session = self._sessions.get(session_id)
         if session is None or session.status in ("active", "waiting"):
             return
@@ -200,7 +211,7 @@ class ClusterState:
         if move.target is None:
             assert move.source is not None, "an offload has a source"
             node = self._gpus[move.source].node
-            status = session.status if session.status == "waiting" else "suspended"
+            status: SessionStatus = "waiting" if session.status == "waiting" else "suspended"
             self._sessions[session_id] = replace(session, status=status, gpu=None, node=node, moved_s=now_s)
         elif session.status == "waiting":
             self._sessions[session_id] = replace(
