@@ -128,7 +128,7 @@ class ClusterState:
         self._past.activity(event.profile, +1)
 
     def _activate(self, session_id: SessionId, now_s: float) -> None:
-        """On a GPU it runs on at once, unless its state is on the way to the host: then it waits until that has ended."""
+        """On a GPU it runs on at once, unless its state is on the way to the host: then it waits for that."""
         session = self._sessions.get(session_id)
         if session is None or session.status in ("active", "waiting"):
             return

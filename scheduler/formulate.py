@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from scheduler.cluster import GpuId, NodeId, Session, Snapshot
 from scheduler.fleet import Fleet
@@ -18,6 +19,8 @@ from scheduler.round_tables import round_tables
 from scheduler.sizes import MIB_PER_GIB, host_room_mib, room_mib, state_mib
 from scheduler.transfers import transfer_s
 from solvers.placement.problem import UNLIMITED, IntArray, Problem
+
+Ranks = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ class Formulated:
     waiting: tuple[tuple[Session, ...], ...] = field(repr=False)  # by class, in the order in which they are served
     levels: tuple[IntArray, ...]  # waiting sessions per class of each level, served first to last; they add up
     idle: Mapping[int, Sequence[Session]] = field(repr=False)  # by row: idle sessions that can be offloaded
+    host_mib: Mapping[NodeId, int] = field(repr=False)  # in host memory, offloads in flight included
     idle_room_mib: IntArray  # [rows]: room beside running sessions, moves in flight and what cannot be offloaded
 
 
@@ -59,7 +63,8 @@ def formulate(
     out_max, in_max = np.full((2, len(rows)), UNLIMITED, np.int64)
     budget = _Budget(fleet, out_max, in_max)
     _respect_moves_in_flight(snapshot, row_of, class_of, size, running, room, budget)
-    idle = _offloadable(snapshot, fleet, found.idle, size, room)
+    host_mib = _host_mib(snapshot, size)
+    idle = _offloadable(snapshot, fleet, found.idle, host_mib, size, room)
     waiting, levels = _queues(found.waiting, class_of, settings, now_s)
     sizes = np.array([size[name] for name in profiles], np.int64)
     problem = Problem(
@@ -90,6 +95,7 @@ def formulate(
         waiting=waiting,
         levels=levels,
         idle=idle,
+        host_mib=host_mib,
         idle_room_mib=room - running @ sizes,
     )
 
@@ -190,12 +196,14 @@ def _respect_moves_in_flight(
 
 
 def _offloadable(
-    snapshot: Snapshot, fleet: Fleet, idle: Mapping[int, list[Session]], size: Mapping[str, int], room: IntArray
+    snapshot: Snapshot,
+    fleet: Fleet,
+    idle: Mapping[int, list[Session]],
+    host_mib: Mapping[NodeId, int],
+    size: Mapping[str, int],
+    room: IntArray,
 ) -> dict[int, list[Session]]:
     """Idle sessions for which host memory has room; the others take room on their GPU. Who idles longest goes first."""
-    used: Counter[NodeId] = Counter()
-    if any(pool.host_memory_gib is not None for pool in fleet.pools):
-        used = _host_mib(snapshot, size)
     found: dict[int, list[Session]] = {}
     by_node: dict[NodeId, list[tuple[int, Session]]] = {}
     for row, sessions in idle.items():
@@ -203,7 +211,7 @@ def _offloadable(
         by_node.setdefault(node, []).extend((row, session) for session in sessions)
     for node, sessions_there in by_node.items():
         host = host_room_mib(fleet, node)
-        free = UNLIMITED if host is None else host - used[node]
+        free = UNLIMITED if host is None else host - host_mib.get(node, 0)
         if sum(size[session.profile] for _, session in sessions_there) > free:
             sessions_there.sort(key=lambda entry: (entry[1].since_s, entry[1].session_id))
         for row, session in sessions_there:
@@ -248,7 +256,7 @@ def _queues(
     return tuple(tuple(queue) for queue in queues), tuple(counts[key] for key in sorted(counts))
 
 
-def _ranks(levels: Sequence[IntArray], classes: int) -> IntArray:
+def _ranks(levels: Sequence[IntArray], classes: int) -> Ranks:
     """Per class the level of its first; classes of which nobody waits are of no matter."""
     rank = np.zeros(classes, np.int32)
     for index in reversed(range(len(levels))):
@@ -256,7 +264,7 @@ def _ranks(levels: Sequence[IntArray], classes: int) -> IntArray:
     return _without_holes(rank)
 
 
-def _without_holes(rank: IntArray) -> IntArray:
+def _without_holes(rank: Ranks) -> Ranks:
     return np.unique(rank, return_inverse=True)[1].astype(np.int32)
 
 
