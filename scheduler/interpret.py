@@ -1,6 +1,6 @@
 """A placement in numbers as changes of sessions: who of a class moves, and where to.
 
-Decides which of several interchangeable sessions is meant; must never know how the placement was found or when moves run.
+Decides which of several interchangeable sessions is meant; must never know how the placement was found.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def _places(formulated: Formulated, placement: Placement, snapshot: Snapshot, fl
         slots = _slots(formulated, snapshot, placement.placed[:, k])
         count = sum(len(gpus) for gpus in slots.values())
         chosen = formulated.waiting[k][:count]
-        at_home = [_taken(slots, _state_node(session, snapshot)) for session in chosen]
+        at_home = [_taken(slots, _state_node(session)) for session in chosen]
         for session, home in zip(chosen, at_home, strict=True):
-            node = _state_node(session, snapshot)
+            node = _state_node(session)
             target = home or _taken_anywhere(slots)
             yield Move(
                 session_id=session.session_id,
@@ -130,6 +130,6 @@ def _taken_anywhere(slots: dict[NodeId, list[GpuId]]) -> GpuId:
     return gpu_id
 
 
-def _state_node(session: Session, snapshot: Snapshot) -> NodeId | None:
+def _state_node(session: Session) -> NodeId | None:
     """Where the state of a waiting session is; lost with its GPU if it still claims one."""
     return session.node if session.gpu is None else None
