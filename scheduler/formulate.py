@@ -6,7 +6,7 @@ Decides who may move, what room there is and what budgets are left; must never k
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from scheduler.cluster import GpuId, NodeId, Session, Snapshot
 from scheduler.fleet import Fleet
+from scheduler.plan import GpuAim
 from scheduler.planner_settings import PlannerSettings
 from scheduler.round_tables import round_tables
 from scheduler.sizes import MIB_PER_GIB, host_room_mib, room_mib, state_mib
@@ -44,13 +45,14 @@ class Formulated:
 
 
 def formulate(
-    snapshot: Snapshot, fleet: Fleet, settings: PlannerSettings, now_s: float, drains: Collection[GpuId] = ()
+    snapshot: Snapshot, fleet: Fleet, settings: PlannerSettings, now_s: float, aims: Mapping[GpuId, GpuAim]
 ) -> Formulated:
-    """Scale everything once into the solvers' numbers; GPUs in `drains` are to be emptied like those that drain."""
+    """Scale everything once into the solvers' numbers. `aims` says which of the GPUs are to be emptied."""
     rows = [gpu for gpu in snapshot.gpus.values() if gpu.status in ("ready", "draining")]
     row_of = {gpu.gpu_id: row for row, gpu in enumerate(rows)}
     type_index = {name: t for t, name in enumerate(fleet.gpu_types)}
-    leaving = np.array([gpu.status == "draining" or gpu.gpu_id in drains for gpu in rows], np.bool_)
+    leaving = np.array([aims[gpu.gpu_id] in ("drain", "stop") for gpu in rows], np.bool_)
+    ready = np.array([gpu.status == "ready" for gpu in rows], np.bool_)
     found = _sorted_out(snapshot, row_of)
     profiles = tuple(p for p in fleet.profiles if p in found.profiles) or tuple(fleet.profiles)[:1]
     class_of = {name: k for k, name in enumerate(profiles)}
@@ -72,7 +74,7 @@ def formulate(
         gpu_type=np.array([type_index[gpu.gpu_type] for gpu in rows], np.int32),
         running=running,
         waiting=np.array([len(queue) for queue in waiting], np.int64),
-        receives=~leaving,
+        receives=ready & ~leaving,
         leaving=leaving,
         memory_mib=room,
         state_mib=sizes,

@@ -126,7 +126,8 @@ def _seats_are_where_moves_lead(snapshot: Snapshot, plan: Plan) -> Iterator[str]
 
 def _memories_hold(snapshot: Snapshot, fleet: Fleet, plan: Plan) -> Iterator[str]:
     """In each wave targets hold what arrives and sources still hold what leaves; in flight counts on both sides."""
-    on_gpu, on_node = (defaultdict(int, held) for held in held_mib(snapshot, fleet))
+    gpu_mib, node_mib = held_mib(snapshot, fleet)
+    on_gpu, on_node = defaultdict(int, gpu_mib), defaultdict(int, node_mib)
     for wave in _waves(plan):
         for move in wave:
             mib = state_mib(fleet, snapshot.sessions[move.session_id].profile)
