@@ -211,8 +211,7 @@ class ClusterState:
         if move.target is None:
             assert move.source is not None, "an offload has a source"
             node = self._gpus[move.source].node
-            status: SessionStatus = "waiting" if session.status == "waiting" else "suspended"
-            self._sessions[session_id] = replace(session, status=status, gpu=None, node=node, moved_s=now_s)
+            self._sessions[session_id] = _in_host_memory(session, node, now_s)
         elif session.status == "waiting":
             self._sessions[session_id] = replace(
                 session, status="active", since_s=now_s, gpu=move.target, node=None, moved_s=now_s
@@ -232,3 +231,11 @@ class ClusterState:
     def _is_offloaded(self, session_id: SessionId) -> bool:
         move = self._moves.get(session_id)
         return move is not None and move.kind == "offload"
+
+
+def _in_host_memory(session: Session, node: NodeId, now_s: float) -> Session:
+    """An idle session is suspended; one that wants chunks waits, from now on if it was active until now."""
+    if session.status == "active":
+        return replace(session, status="waiting", since_s=now_s, gpu=None, node=node, slack_ms=None, moved_s=now_s)
+    status: SessionStatus = "waiting" if session.status == "waiting" else "suspended"
+    return replace(session, status=status, gpu=None, node=node, moved_s=now_s)

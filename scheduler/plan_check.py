@@ -104,7 +104,7 @@ def _moves_are_possible(snapshot: Snapshot, fleet: Fleet, plan: Plan) -> Iterato
 def _kinds(session: Session, now: Seat) -> tuple[str, ...]:
     """The ways in which a session may move."""
     if now.gpu is not None:
-        return ("migrate",) if session.status == "active" else ("offload",)
+        return ("migrate", "offload") if session.status == "active" else ("offload",)
     if session.status in ("active", "waiting"):
         return ("resume",) if now.node is not None else ("place",)
     return ()

@@ -20,6 +20,7 @@ from scheduler.plan import Decision, GpuAim, Move, Plan, Report, Seat, StageTime
 from scheduler.plan_check import check_plan, place_of
 from scheduler.planner_report import stage_times, tier_reports
 from scheduler.planner_settings import PlannerSettings
+from scheduler.preempt import preemptions
 from scheduler.residency import offloads
 from scheduler.waves import arrange
 from solvers.placement.check import violations
@@ -139,6 +140,8 @@ class Planner:
             return []
         placement = answer.placement
         placed = changes(formulated, placement, snapshot, self._fleet)
+        moved = {move.session_id for move in placed}
+        placed = preemptions(formulated, placement, snapshot, self._fleet, moved) + placed
         if not self._settings.residency:
             return placed
         entering = placement.arrived + placement.placed
