@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -23,11 +23,11 @@ from scheduler.planner_settings import PlannerSettings
 from scheduler.preempt import preemptions
 from scheduler.residency import offloads
 from scheduler.waves import arrange
-from solvers.placement.check import violations
+from solvers.placement.check import evaluate, violations
 from solvers.placement.meter import Meter
 from solvers.placement.portfolio import solve
 from solvers.placement.problem import Problem
-from solvers.placement.solution import Answer
+from solvers.placement.solution import Answer, Placement
 
 STEADY: Mapping[GpuStatus, GpuAim] = {
     "off": "off",
@@ -107,16 +107,19 @@ class Planner:
         problem = formulated.problem
         if not problem.gpus:
             return None, None
-        chosen, fallback = problem, None
         if len(formulated.levels) > 1:
             quick = self._solve(problem, meter, gap=1.0, exact=False)
             if sum(quick.value.serve):
-                chosen = self._admitted(formulated, meter)
-                fallback = "not everybody can be served; who waits was admitted by priority, then by waiting time"
-        answer = self._solve(chosen, meter, gap=self._settings.gap, exact=self._settings.exact)
-        wrong = violations(chosen, answer.placement)
+                admitted = self._admitted(formulated, meter)
+                answer = _of_everybody(problem, self._checked(admitted, meter), quick)
+                return answer, "not everybody can be served; who waits was admitted by priority and waiting time"
+        return self._checked(problem, meter), None
+
+    def _checked(self, problem: Problem, meter: Meter) -> Answer:
+        answer = self._solve(problem, meter, gap=self._settings.gap, exact=self._settings.exact)
+        wrong = violations(problem, answer.placement)
         assert not wrong, "; ".join(wrong[:5])
-        return answer, fallback
+        return answer
 
     def _admitted(self, formulated: Formulated, meter: Meter) -> Problem:
         """The problem with those waiting who have a place when all before them have theirs."""
@@ -172,6 +175,16 @@ class Planner:
         """After an epoch, or as soon as a GPU that starts is ready."""
         ready = [gpu.ready_s for gpu in snapshot.gpus.values() if gpu.ready_s is not None and gpu.ready_s > now_s]
         return min([now_s + self._fleet.epoch_s, *ready])
+
+
+def _of_everybody(problem: Problem, answer: Answer, quick: Answer) -> Answer:
+    """An answer for those admitted, valued with all who wait; only the bound for everybody still bounds who is served."""
+    return replace(
+        answer,
+        value=evaluate(problem, answer.placement),
+        before=evaluate(problem, Placement.unchanged(problem)),
+        bounds=replace(answer.bounds, serve=quick.bounds.serve),
+    )
 
 
 def _stopped_when_empty(aims: Mapping[GpuId, GpuAim], snapshot: Snapshot) -> dict[GpuId, GpuAim]:

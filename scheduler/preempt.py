@@ -27,7 +27,7 @@ def preemptions(
     problem = formulated.problem
     after = placement.after(problem)
     broken = (problem.latency_us(after) >= NEVER_US) | (after @ problem.state_mib > problem.memory_mib)
-    moves = []
+    moves: list[Move] = []
     for row in np.flatnonzero(broken):
         gpu = snapshot.gpus[formulated.gpu_ids[row]]
         candidates = [
@@ -36,8 +36,8 @@ def preemptions(
             for session in formulated.movable.get((int(row), k), ())
             if session.session_id not in moved
         ]
-        for session in _until_it_runs(problem, int(row), after[row].copy(), candidates):
-            moves.append(_offload(session, gpu.gpu_id, snapshot, fleet))
+        gone = _until_it_runs(problem, int(row), after[row].copy(), candidates)
+        moves += [_offload(session, gpu.gpu_id, snapshot, fleet) for session in gone]
     return moves
 
 
