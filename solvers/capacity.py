@@ -21,7 +21,6 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 EPSILON = 1e-7
-FRACTION_GAP = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +131,7 @@ class Capacity:
         return GpusFor(gpus=gpus, price=int(gpus @ self._prices), bound=bound, proof="branch and bound")
 
     def _bound_from(self, inequality: Inequality, demand: IntArray) -> int:
-        """Least price of whole GPUs under one inequality: its side at the best rate, rounded up where there is one type."""
+        """Least price of whole GPUs under one inequality: its side at the best rate; with one type whole GPUs of it."""
         side = float(np.dot(inequality.weights, demand))
         limit = np.array(inequality.limit)
         if self.types == 1:
@@ -185,8 +184,11 @@ class WholeFound:
     end_reason: str
 
 
-def solve_whole(program: LinearProgram, cost: FloatArray, *, nodes_max: int) -> WholeFound:
-    """The least cost of a mixed-integer program, by HiGHS with one thread and at most so many nodes: it repeats."""
+def solve_whole(program: LinearProgram, cost: FloatArray, *, nodes_max: int, gap: float = 0.0) -> WholeFound:
+    """The least cost of a mixed-integer program to a relative gap, by HiGHS.
+
+    One thread and a limit on nodes instead of time: equal programs end equally.
+    """
     import highspy
 
     highs: Any = highspy.Highs()
@@ -194,7 +196,7 @@ def solve_whole(program: LinearProgram, cost: FloatArray, *, nodes_max: int) -> 
         ("output_flag", False),
         ("threads", 1),
         ("random_seed", 0),
-        ("mip_rel_gap", FRACTION_GAP),
+        ("mip_rel_gap", gap),
         ("mip_abs_gap", 0.5 if np.array_equal(cost, np.rint(cost)) and program.whole.all() else 0.0),
         ("mip_max_nodes", nodes_max),
     ):

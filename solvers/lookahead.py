@@ -18,7 +18,8 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 EPSILON = 1e-7
-NODES_MAX = 500
+NODES_MAX = 200
+GAP = 1e-3  # of the price; the forecast is further off than that
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +74,12 @@ class Lookahead:
         return self.price <= self.bound
 
 
-def look_ahead(problem: LookaheadProblem) -> Lookahead:
-    """Least shortage in every row and step at once, then the least price."""
+def look_ahead(problem: LookaheadProblem, *, gap: float = GAP) -> Lookahead:
+    """Least shortage in every row and step at once, then the least price to a relative gap."""
     most = problem.most_usable()
     reachable = np.minimum(problem.sides, problem.limits @ most)
     model = _Model(problem, reachable, most)
-    found = solve_whole(model.sheet.finish(), model.cost(), nodes_max=NODES_MAX)
+    found = solve_whole(model.sheet.finish(), model.cost(), nodes_max=NODES_MAX, gap=gap)
     counts = (
         model.everything_now() if found.values is None else tuple(np.rint(found.values[c]) for c in model.columns())
     )
