@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from scheduler.cluster import GpuId, GpuStatus, SessionId, Snapshot
 from scheduler.fleet import Fleet
+from scheduler.forecast import Forecast
 from scheduler.formulate import Formulated, admitting, formulate
 from scheduler.interpret import changes
 from scheduler.plan import Decision, GpuAim, Move, Plan, Report, Seat, StageTime, TierReport
@@ -57,6 +58,8 @@ class GpuDecision:
     aims: Mapping[GpuId, GpuAim]
     pay: TierReport | None = None  # None: nothing was optimised
     warnings: tuple[str, ...] = ()
+    scale_in_wanted: Mapping[str, bool] = field(default_factory=dict)  # by GPU type: whether fewer would do
+    forecast: Forecast | None = field(default=None, repr=False)
 
 
 class CountGpus(Protocol):
@@ -97,6 +100,7 @@ class Planner:
             plan=plan,
             report=self._report(formulated, answer, gpus.pay, fallback, warnings),
             next_step_s=self._next_step_s(snapshot, now_s),
+            scale_in_wanted=gpus.scale_in_wanted,
         )
 
     def _placed(self, formulated: Formulated, meter: Meter) -> tuple[Answer | None, str | None]:

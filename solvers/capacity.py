@@ -185,7 +185,7 @@ class WholeFound:
 
 
 def solve_whole(program: LinearProgram, cost: FloatArray, *, nodes_max: int, gap: float = 0.0) -> WholeFound:
-    """The least cost of a mixed-integer program to a relative gap, by HiGHS.
+    """The least cost of a mixed-integer program whose best solutions are whole and cost whole numbers, by HiGHS.
 
     One thread and a limit on nodes instead of time: equal programs end equally.
     """
@@ -197,7 +197,7 @@ def solve_whole(program: LinearProgram, cost: FloatArray, *, nodes_max: int, gap
         ("threads", 1),
         ("random_seed", 0),
         ("mip_rel_gap", gap),
-        ("mip_abs_gap", 0.5 if np.array_equal(cost, np.rint(cost)) and program.whole.all() else 0.0),
+        ("mip_abs_gap", 0.5),
         ("mip_max_nodes", nodes_max),
     ):
         highs.setOptionValue(option, value)
