@@ -28,8 +28,15 @@ def _offline(size: Size) -> BenchResult:
     return run(size)
 
 
+def _forecast(size: Size) -> BenchResult:
+    from bench.forecast import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
     "offline": _offline,
+    "forecast": _forecast,
 }

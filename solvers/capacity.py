@@ -80,7 +80,7 @@ class Capacity:
         self._prices = np.array(prices, dtype=np.int64)
         self._cost = np.maximum(self._prices, 1)  # GPUs that cost nothing are still not wasted
         self._caps = nested_caps(tables[0]) if len(tables) == 1 else None
-        self._weigher = Weigher(tables, self._cost.astype(np.float64) * _UNIT, np.full(len(tables), 1e6))
+        self._weigher = Weigher(tables, (self._cost * _UNIT).tolist(), [_UNLIMITED] * len(tables))
 
     @property
     def types(self) -> int:
@@ -172,6 +172,7 @@ class Capacity:
         return np.bincount(type_of, weights=counts, minlength=self.types).astype(np.int64), lower
 
 
+_UNLIMITED = 1_000_000  # GPUs of a type
 _UNIT = 1e-5  # whole prices are milli-cents, the configuration LP counts dollars
 
 
