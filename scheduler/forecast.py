@@ -20,6 +20,7 @@ DAMPING = 0.8  # of the trend, per epoch
 SEASONS_MAX = 3  # past seasons whose mean is the season's shape
 SMOOTH_SHARE = 1 / 96  # of a season: half the window that smooths its shape; a quarter of an hour of a day
 RECENT_EPOCHS = 720  # errors older than this are forgotten
+NEWEST_ERRORS = 120
 JUDGED_SHARE = 1 / 3  # the newest errors judge quantiles that were made from the older ones
 
 
@@ -204,9 +205,17 @@ def _scaled_errors(series: FloatArray, points: FloatArray) -> FloatArray:
 
 
 def _upper_quantile(values: FloatArray, level: float) -> FloatArray:
-    """The least value that a share `level` of the past and of one more draw does not exceed; along the first axis."""
-    count = len(values)
-    rank = min(int(np.ceil((count + 1) * level)), count) - 1
+    """The least value that a share `level` of the past and of one more draw does not exceed; along the first axis.
+
+    Oldest first. Demand is calm for hours and then is not, so the newest errors must be covered for themselves, too.
+    """
+    newest = values[-NEWEST_ERRORS:]
+    found = _ranked(values, level)
+    return found if len(newest) == len(values) else np.maximum(found, _ranked(newest, level))
+
+
+def _ranked(values: FloatArray, level: float) -> FloatArray:
+    rank = min(int(np.ceil((len(values) + 1) * level)), len(values)) - 1
     return np.asarray(np.partition(values, rank, axis=0)[rank], dtype=np.float64)
 
 
