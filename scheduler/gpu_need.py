@@ -21,7 +21,7 @@ from scheduler.forecast import Forecast, demand_series, forecast
 from scheduler.formulate_offline import type_limits
 from solvers.capacity import Capacity
 from solvers.contents import enumerate_contents
-from solvers.lookahead import Lookahead, LookaheadProblem, look_ahead
+from solvers.lookahead import Lookahead, LookaheadProblem, look_ahead, relaxed_counts
 from solvers.weights import Inequality
 
 FloatArray = npt.NDArray[np.float64]
@@ -72,11 +72,14 @@ class GpuNeed:
         """The cheapest counts; types that have not been too many for long enough keep theirs."""
         expected, profiles = self._expected(snapshot)
         problem = self._supply(snapshot, now_s)
-        problem, answer = self._answered(problem, expected, profiles)
+        if expected is not None:
+            problem = self._with_demand(problem, expected, profiles)
+        answer = look_ahead(problem)
         shrinkable = tuple(t for t, stops in zip(self._types, answer.stops[:, 0], strict=True) if stops)
         may_shrink = self._may_shrink(snapshot.history.scale_in_wanted_since_s, shrinkable, now_s)
         if (answer.stops[~may_shrink] > 0).any():
-            problem, answer = self._answered(replace(problem, may_shrink=may_shrink), expected, profiles)
+            problem = replace(problem, may_shrink=may_shrink)
+            answer = look_ahead(problem)
         return Counts(
             gpu_types=self._types,
             problem=problem,
@@ -136,28 +139,24 @@ class GpuNeed:
             may[index, : _steps(max(0.0, left_s), self._fleet.epoch_s)] = False
         return may
 
-    def _answered(
-        self, supply: LookaheadProblem, expected: Forecast | None, profiles: tuple[str, ...]
-    ) -> tuple[LookaheadProblem, Lookahead]:
-        """Look ahead, and again with every inequality that the counts were found to violate."""
-        if expected is None:
-            return supply, look_ahead(supply)
+    def _with_demand(
+        self, supply: LookaheadProblem, expected: Forecast, profiles: tuple[str, ...]
+    ) -> LookaheadProblem:
+        """What must hold at each step, and every inequality that counts in fractions were found to violate."""
         capacity = self._capacity(profiles)
         demand = _held_together(expected, capacity)
         rows: dict[tuple[float, ...], Inequality] = {}
         for step in range(self._horizon):
             _add(rows, capacity.strongest(demand[step]))
         problem = _with_rows(supply, rows, expected)
-        answer = look_ahead(problem)
         for _ in range(ROUNDS_MAX if len(self._types) > 1 else 0):
-            known = len(rows)
+            known, usable = len(rows), relaxed_counts(problem)
             for step in range(self._horizon):
-                _add(rows, capacity.violated(demand[step], answer.usable[:, step].astype(np.float64)))
+                _add(rows, capacity.violated(demand[step], usable[:, step]))
             if len(rows) == known:
                 break
             problem = _with_rows(supply, rows, expected)
-            answer = look_ahead(problem)
-        return problem, answer
+        return problem
 
     def _capacity(self, profiles: tuple[str, ...]) -> Capacity:
         """What GPUs hold on time; a profile that is late on every type counts as it runs."""

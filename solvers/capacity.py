@@ -199,6 +199,7 @@ def solve_whole(program: LinearProgram, cost: FloatArray, *, nodes_max: int, gap
         ("random_seed", 0),
         ("mip_rel_gap", gap),
         ("mip_abs_gap", 0.5),
+        ("mip_heuristic_effort", 0.01),
         ("mip_max_nodes", nodes_max),
     ):
         highs.setOptionValue(option, value)

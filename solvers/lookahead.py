@@ -5,7 +5,7 @@ Decides starts and stops on counts, exactly; must never know which GPU it is, wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +97,16 @@ def look_ahead(problem: LookaheadProblem, *, gap: float = GAP) -> Lookahead:
     )
 
 
+def relaxed_counts(problem: LookaheadProblem) -> FloatArray:
+    """[types, horizon]: usable GPUs in fractions, cheaply; to see which inequalities matter."""
+    most = problem.most_usable()
+    model = _Model(problem, np.minimum(problem.sides, problem.limits @ most), most)
+    program = model.sheet.finish()
+    relaxed = replace(program, whole=np.zeros_like(program.whole))
+    found = solve_whole(relaxed, model.cost(), nodes_max=0)
+    return most.astype(np.float64) if found.values is None else found.values[model.usable_columns]
+
+
 def _without_detours(
     problem: LookaheadProblem, starts: IntArray, stops: IntArray, taken_back: IntArray
 ) -> tuple[IntArray, IntArray, IntArray]:
@@ -155,6 +165,10 @@ class _Model:
 
     def columns(self) -> tuple[IntArray, IntArray, IntArray]:
         return self._starts, self._stops, self._back
+
+    @property
+    def usable_columns(self) -> IntArray:
+        return self._usable
 
     def everything_now(self) -> tuple[IntArray, IntArray, IntArray]:
         """What always satisfies every row: all GPUs on."""
