@@ -139,9 +139,7 @@ class GpuNeed:
             may[index, : _steps(max(0.0, left_s), self._fleet.epoch_s)] = False
         return may
 
-    def _with_demand(
-        self, supply: LookaheadProblem, expected: Forecast, profiles: tuple[str, ...]
-    ) -> LookaheadProblem:
+    def _with_demand(self, supply: LookaheadProblem, expected: Forecast, profiles: tuple[str, ...]) -> LookaheadProblem:
         """What must hold at each step, and every inequality that counts in fractions were found to violate."""
         capacity = self._capacity(profiles)
         demand = _held_together(expected, capacity)

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from solvers.capacity import solve_whole
-from solvers.placement.linear_program import Sheet
+from solvers.placement.linear_program import LinearProgram, Sheet
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 EPSILON = 1e-7
-NODES_MAX = 200
+NODES_MAX = 20
 GAP = 1e-3  # of the price; the forecast is further off than that
 
 
@@ -79,10 +79,15 @@ def look_ahead(problem: LookaheadProblem, *, gap: float = GAP) -> Lookahead:
     most = problem.most_usable()
     reachable = np.minimum(problem.sides, problem.limits @ most)
     model = _Model(problem, reachable, most)
-    found = solve_whole(model.sheet.finish(), model.cost(), nodes_max=NODES_MAX, gap=gap)
-    counts = (
-        model.everything_now() if found.values is None else tuple(np.rint(found.values[c]) for c in model.columns())
+    program, cost = model.sheet.finish(), model.cost()
+    found = solve_whole(program, cost, nodes_max=NODES_MAX, gap=gap)
+    rounded = _rounded_up(model, program, cost)
+    values = min(
+        [values for values in (found.values, rounded) if values is not None],
+        key=lambda values: float(cost @ values),
+        default=None,
     )
+    counts = model.everything_now() if values is None else tuple(np.rint(values[c]) for c in model.columns())
     starts, stops, taken_back = _without_detours(problem, *(part.astype(np.int64) for part in counts))
     usable = usable_counts(problem, starts, stops, taken_back)
     return Lookahead(
@@ -95,6 +100,18 @@ def look_ahead(problem: LookaheadProblem, *, gap: float = GAP) -> Lookahead:
         bound=max(0, int(np.ceil(found.bound + model.fixed_cost() - 1e-4))),
         end_reason=found.end_reason,
     )
+
+
+def _rounded_up(model: _Model, program: LinearProgram, cost: FloatArray) -> FloatArray | None:
+    """The program in fractions, its counts rounded up, and starts and stops to match; a flow, so they are whole."""
+    fractions = replace(program, whole=np.zeros_like(program.whole))
+    found = solve_whole(fractions, cost, nodes_max=0)
+    if found.values is None:
+        return None
+    usable = model.usable_columns
+    lower = program.lower.copy()
+    lower[usable] = np.maximum(lower[usable], np.ceil(found.values[usable] - EPSILON))
+    return solve_whole(replace(fractions, lower=lower), cost, nodes_max=0).values
 
 
 def relaxed_counts(problem: LookaheadProblem) -> FloatArray:
