@@ -34,9 +34,16 @@ def _solve_scaling(size: Size) -> BenchResult:
     return run(size)
 
 
+def _forecast(size: Size) -> BenchResult:
+    from bench.forecast import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
     "offline": _offline,
     "solve-scaling": _solve_scaling,
+    "forecast": _forecast,
 }

@@ -6,7 +6,7 @@ Decides what a snapshot is and which are consistent; must never know where event
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NewType
 
 SessionId = NewType("SessionId", str)
@@ -47,6 +47,7 @@ class Session:
     gpu: GpuId | None = None  # active, idle
     node: NodeId | None = None  # suspended, waiting with a state
     slack_ms: float | None = None  # until the next chunk is due; None: not known
+    moved_s: float | None = None  # when its last move ended; None: it never moved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,9 @@ class History:
     idle_s: Mapping[str, tuple[float, ...]]
     gone: Mapping[str, int]
     scale_in_wanted_since_s: Mapping[str, float]  # GPU type -> since when fewer GPUs would do
+    active_max_now: Mapping[str, int] = field(
+        default_factory=dict
+    )  # [profile]: as `active_max`, of the epoch under way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

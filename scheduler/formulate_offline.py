@@ -49,7 +49,7 @@ def formulate(trace: Trace, fleet: Fleet, *, gpus: Mapping[str, int] | None, sta
     gpu_types = tuple(t for t in fleet.gpu_types if any(pool.gpu_type == t for pool in fleet.pools))
     if gpus is not None:
         gpu_types = tuple(t for t in gpu_types if gpus.get(t, 0) > 0)
-    types = tuple(_limits(fleet, t, profiles) for t in gpu_types)
+    types = tuple(type_limits(fleet, t, profiles) for t in gpu_types)
     _refuse_homeless(trace, fleet, types, profiles)
     slots = _slots(fleet, gpu_types, gpus, state, _peak(start_us, end_us))
     homes = _homes(trace, state, slots)
@@ -116,7 +116,7 @@ def _classes(trace: Trace, fleet: Fleet) -> tuple[npt.NDArray[np.int64], tuple[s
     return named.replace_strict(index, return_dtype=pl.Int64).to_numpy(), profiles
 
 
-def _limits(fleet: Fleet, gpu_type: str, profiles: Sequence[str]) -> TypeLimits:
+def type_limits(fleet: Fleet, gpu_type: str, profiles: Sequence[str]) -> TypeLimits:
     """What a GPU of this type can hold, in the solvers' terms."""
     own = fleet.gpu_types[gpu_type]
     chosen = [fleet.profiles[p] for p in profiles]

@@ -6,7 +6,7 @@ Decides what a plan says; must never know how it was found or how it is carried 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from scheduler.cluster import GpuId, MoveKind, NodeId, SessionId
@@ -98,3 +98,4 @@ class Decision:
     plan: Plan
     report: Report
     next_step_s: float
+    scale_in_wanted: Mapping[str, bool] = field(default_factory=dict)  # by GPU type; the cluster state remembers it

@@ -1,0 +1,228 @@
+"""The online planner: one snapshot in, one checked plan and what it is worth out.
+
+Decides the order of decisions in an epoch: GPUs, placement, residency, waves; must never know who carries a plan out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from scheduler.cluster import GpuId, GpuStatus, SessionId, Snapshot
+from scheduler.fleet import Fleet
+from scheduler.forecast import Forecast
+from scheduler.formulate import Formulated, admitting, formulate
+from scheduler.interpret import changes
+from scheduler.plan import Decision, GpuAim, Move, Plan, Report, Seat, StageTime, TierReport
+from scheduler.plan_check import check_plan, place_of
+from scheduler.planner_report import stage_times, tier_reports
+from scheduler.planner_settings import PlannerSettings
+from scheduler.preempt import preemptions
+from scheduler.residency import offloads
+from scheduler.waves import arrange
+from solvers.placement.check import evaluate, violations
+from solvers.placement.meter import Meter
+from solvers.placement.portfolio import solve
+from solvers.placement.problem import Problem
+from solvers.placement.solution import Answer, Placement
+
+STEADY: Mapping[GpuStatus, GpuAim] = {
+    "off": "off",
+    "starting": "keep",
+    "ready": "keep",
+    "draining": "drain",
+    "lost": "off",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What one step may cost: seconds by a clock, or units of work where steps must repeat (see `Meter`)."""
+
+    seconds: float = 0.0
+    clock: Callable[[], float] | None = None
+    work: int | None = None
+
+    def meter(self) -> Meter:
+        return Meter(clock=self.clock, seconds=self.seconds, work=self.work)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuDecision:
+    """What becomes of every GPU, and what that costs."""
+
+    aims: Mapping[GpuId, GpuAim]
+    pay: TierReport | None = None  # None: nothing was optimised
+    warnings: tuple[str, ...] = ()
+    scale_in_wanted: Mapping[str, bool] = field(default_factory=dict)  # by GPU type: whether fewer would do
+    forecast: Forecast | None = field(default=None, repr=False)
+
+
+class CountGpus(Protocol):
+    """Decides which GPUs start, stay and go, before sessions are placed."""
+
+    def __call__(self, snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision: ...
+
+
+def keep_what_is_on(snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision:  # noqa: ARG001
+    """No GPU starts; those that drain go on draining."""
+    return GpuDecision(aims={gpu_id: STEADY[gpu.status] for gpu_id, gpu in snapshot.gpus.items()})
+
+
+class Planner:
+    """Our policy. It keeps nothing between steps: equal snapshots and budgets of work give equal decisions."""
+
+    def __init__(
+        self, fleet: Fleet, settings: PlannerSettings | None = None, *, count_gpus: CountGpus = keep_what_is_on
+    ) -> None:
+        self._fleet = fleet
+        self._settings = settings or PlannerSettings()
+        self._count_gpus = count_gpus
+
+    def step(self, snapshot: Snapshot, now_s: float, budget: Budget) -> Decision:
+        """Plan one epoch; the plan has passed the checker."""
+        meter = budget.meter()
+        gpus = self._count_gpus(snapshot, self._fleet, now_s, meter)
+        aims = _stopped_when_empty(gpus.aims, snapshot)
+        formulated = formulate(snapshot, self._fleet, self._settings, now_s, aims)
+        answer, fallback = self._placed(formulated, meter)
+        wanted = self._moves(formulated, answer, snapshot, now_s)
+        moves, dropped = arrange(wanted, snapshot, self._fleet, self._settings.limits)
+        plan = _plan(snapshot, aims, moves)
+        wrong = check_plan(snapshot, self._fleet, plan, self._settings.limits)
+        assert not wrong, "; ".join(wrong[:5])
+        warnings = (*gpus.warnings, *_told(formulated, answer, dropped))
+        return Decision(
+            plan=plan,
+            report=self._report(formulated, answer, gpus.pay, fallback, warnings),
+            next_step_s=self._next_step_s(snapshot, now_s),
+            scale_in_wanted=gpus.scale_in_wanted,
+        )
+
+    def _placed(self, formulated: Formulated, meter: Meter) -> tuple[Answer | None, str | None]:
+        """The best placement; None where there is no GPU to speak of.
+
+        Where not everybody can be served and priorities compete, who waits is admitted level by level first.
+        """
+        problem = formulated.problem
+        if not problem.gpus:
+            return None, None
+        if len(formulated.levels) > 1:
+            quick = self._solve(problem, meter, gap=1.0, exact=False)
+            if sum(quick.value.serve):
+                admitted = self._admitted(formulated, meter)
+                answer = _of_everybody(problem, self._checked(admitted, meter), quick)
+                return answer, "not everybody can be served; who waits was admitted by priority and waiting time"
+        return self._checked(problem, meter), None
+
+    def _checked(self, problem: Problem, meter: Meter) -> Answer:
+        answer = self._solve(problem, meter, gap=self._settings.gap, exact=self._settings.exact)
+        wrong = violations(problem, answer.placement)
+        assert not wrong, "; ".join(wrong[:5])
+        return answer
+
+    def _admitted(self, formulated: Formulated, meter: Meter) -> Problem:
+        """The problem with those waiting who have a place when all before them have theirs."""
+        admitted = np.zeros_like(formulated.problem.waiting)
+        before = np.zeros_like(admitted)
+        for level in formulated.levels:
+            asking = np.where(admitted == before, level, 0)  # whoever is behind an equal that has no place has none
+            answer = self._solve(admitting(formulated.problem, admitted, asking), meter, gap=1.0, exact=False)
+            placed = answer.placement.placed.sum(axis=0)
+            if (placed >= admitted).all():
+                admitted = placed
+            before = before + level
+        return admitting(formulated.problem, admitted, np.zeros_like(admitted))
+
+    def _solve(self, problem: Problem, meter: Meter, *, gap: float, exact: bool) -> Answer:
+        return solve(problem, meter, seed=self._settings.seed, gap=gap, exact=exact)
+
+    def _moves(self, formulated: Formulated, answer: Answer | None, snapshot: Snapshot, now_s: float) -> list[Move]:
+        """Offloads that make room come first, those that only keep a reserve last."""
+        if answer is None:
+            return []
+        placement = answer.placement
+        placed = changes(formulated, placement, snapshot, self._fleet)
+        moved = {move.session_id for move in placed}
+        placed = preemptions(formulated, placement, snapshot, self._fleet, moved) + placed
+        if not self._settings.residency:
+            return placed
+        entering = placement.arrived + placement.placed
+        gone = offloads(formulated, entering, snapshot, self._fleet, self._settings.idle, now_s)
+        first = [move for move in gone if move.reason == "memory"]
+        return first + placed + [move for move in gone if move.reason != "memory"]
+
+    def _report(
+        self,
+        formulated: Formulated,
+        answer: Answer | None,
+        pay: TierReport | None,
+        fallback: str | None,
+        warnings: tuple[str, ...],
+    ) -> Report:
+        tiers = tier_reports(formulated.problem, answer, pay, gap=self._settings.gap)
+        stages: tuple[StageTime, ...] = () if answer is None else stage_times(answer)
+        return Report(
+            solver="none" if answer is None else answer.solver,
+            end_reason="no GPU is ready" if answer is None else answer.end_reason,
+            tiers=tiers,
+            stages=stages,
+            fallback=fallback,
+            warnings=warnings,
+        )
+
+    def _next_step_s(self, snapshot: Snapshot, now_s: float) -> float:
+        """After an epoch, or as soon as a GPU that starts is ready."""
+        ready = [gpu.ready_s for gpu in snapshot.gpus.values() if gpu.ready_s is not None and gpu.ready_s > now_s]
+        return min([now_s + self._fleet.epoch_s, *ready])
+
+
+def _of_everybody(problem: Problem, answer: Answer, quick: Answer) -> Answer:
+    """An answer for those admitted, valued with all who wait; only the bound for everybody still bounds who is served."""
+    return replace(
+        answer,
+        value=evaluate(problem, answer.placement),
+        before=evaluate(problem, Placement.unchanged(problem)),
+        bounds=replace(answer.bounds, serve=quick.bounds.serve),
+    )
+
+
+def _stopped_when_empty(aims: Mapping[GpuId, GpuAim], snapshot: Snapshot) -> dict[GpuId, GpuAim]:
+    """A GPU that is to be emptied and holds nothing is switched off."""
+    held = {session.gpu for session in snapshot.sessions.values()}
+    for move in snapshot.moves.values():
+        held |= {move.source, move.target}
+    return {gpu_id: "stop" if aim == "drain" and gpu_id not in held else aim for gpu_id, aim in aims.items()}
+
+
+def _plan(snapshot: Snapshot, aims: Mapping[GpuId, GpuAim], moves: tuple[Move, ...]) -> Plan:
+    """The complete desired state; it has a new version if it asks for anything."""
+    shared = {gpu_id: Seat(gpu=gpu_id) for gpu_id in snapshot.gpus}
+    seats: dict[SessionId, Seat] = {}
+    for session_id, session in snapshot.sessions.items():
+        seat = place_of(session, snapshot) if session.gpu is None or session_id in snapshot.moves else None
+        if seat is None:
+            assert session.gpu is not None
+            usable = snapshot.gpus[session.gpu].status in ("ready", "draining")
+            seat = shared[session.gpu] if usable else Seat()
+        seats[session_id] = seat
+    for move in moves:
+        seats[move.session_id] = shared[move.target] if move.target is not None else Seat(node=move.target_node)
+    asks = bool(moves) or any(aim != STEADY[snapshot.gpus[gpu_id].status] for gpu_id, aim in aims.items())
+    return Plan(version=snapshot.version + asks, seats=seats, gpus=dict(aims), moves=moves)
+
+
+def _told(formulated: Formulated, answer: Answer | None, dropped: tuple[Move, ...]) -> tuple[str, ...]:
+    """What an operator should know."""
+    waiting = int(formulated.problem.waiting.sum())
+    placed = 0 if answer is None else int(answer.placement.placed.sum())
+    warnings = []
+    if placed < waiting:
+        warnings.append(f"{waiting - placed} sessions have no GPU")
+    for kind, count in sorted(Counter(move.kind for move in dropped).items()):
+        warnings.append(f"{count} moves ({kind}) have to wait: memories or links do not let them through in any wave")
+    return tuple(warnings)

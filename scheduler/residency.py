@@ -1,0 +1,145 @@
+"""Which idle sessions keep their state on a GPU, and which give up their room.
+
+Decides by the chance that each returns soon, learnt from past idle times; must never know who is placed where, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from scheduler.cluster import History, NodeId, Session, Snapshot
+from scheduler.fleet import Fleet
+from scheduler.formulate import Formulated
+from scheduler.plan import Move
+from scheduler.planner_settings import ResidencySettings
+from scheduler.sizes import host_room_mib, room_mib, state_bytes, state_mib
+from solvers.placement.problem import UNLIMITED, IntArray
+
+Chances = npt.NDArray[np.float64]
+
+
+class ReturnChances:
+    """How likely an idle session returns soon, given how long it has been idle already.
+
+    Out of n past idle times of a profile longer than a, and g sessions that never came back, those that ended within
+    the horizon after a: P = (#(a, a + horizon] + 1/2) / (n + g + 1). The halves keep rare cases from being certain.
+    """
+
+    def __init__(self, history: History, horizon_s: float) -> None:
+        self._lengths = {profile: np.sort(np.array(lengths)) for profile, lengths in history.idle_s.items()}
+        self._gone = history.gone
+        self._horizon_s = horizon_s
+
+    def soon(self, profile: str, idle_s: npt.NDArray[np.float64]) -> Chances:
+        """The chance of each to return within the horizon; `idle_s` [n] is how long they have been idle."""
+        lengths = self._lengths.get(profile, np.zeros(0))
+        before = np.searchsorted(lengths, idle_s, side="right")
+        until = np.searchsorted(lengths, idle_s + self._horizon_s, side="right")
+        beyond = len(lengths) - before + self._gone.get(profile, 0)
+        return np.asarray((until - before + 0.5) / (beyond + 1.0), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crowd:
+    """The idle sessions of one GPU and the room that is left to them."""
+
+    sessions: Sequence[Session]
+    room_mib: int
+    reserve_mib: int  # of that room, for those likely to return soon
+    leaving: bool  # the GPU is to be emptied: nobody stays
+
+
+def offloads(
+    formulated: Formulated,
+    entering: IntArray,
+    snapshot: Snapshot,
+    fleet: Fleet,
+    settings: ResidencySettings,
+    now_s: float,
+) -> list[Move]:
+    """Who goes to host memory; first those whose room is needed. `entering` [rows, classes] arrive or are placed."""
+    problem = formulated.problem
+    room = formulated.idle_room_mib - entering @ problem.state_mib
+    chances = ReturnChances(snapshot.history, settings.horizon_s)
+    free = _host_free_mib(snapshot, fleet, formulated)
+    crowds = {
+        row: Crowd(
+            sessions=sessions,
+            room_mib=int(room[row]),
+            reserve_mib=int(settings.reserve_share * room_mib(fleet, snapshot.gpus[formulated.gpu_ids[row]].gpu_type)),
+            leaving=bool(problem.leaving[row]),
+        )
+        for row, sessions in formulated.idle.items()
+    }
+    size = {profile: state_mib(fleet, profile) for profile in fleet.profiles}
+    needed: list[Move] = []
+    others: list[Move] = []
+    for row, crowd in crowds.items():
+        gpu = snapshot.gpus[formulated.gpu_ids[row]]
+        for session, reason in choose(crowd, chances, size, settings.return_chance_min, now_s):
+            mib = size[session.profile]
+            if mib > free[gpu.node]:
+                continue
+            free[gpu.node] -= mib
+            move = Move(
+                session_id=session.session_id,
+                kind="offload",
+                source=gpu.gpu_id,
+                target=None,
+                source_node=gpu.node,
+                target_node=gpu.node,
+                state_bytes=state_bytes(fleet, session.profile),
+                wave=0,
+                reason=reason,
+            )
+            (needed if reason == "memory" else others).append(move)
+    return needed + others
+
+
+def choose(
+    crowd: Crowd, chances: ReturnChances, size: Mapping[str, int], chance_min: float, now_s: float
+) -> list[tuple[Session, str]]:
+    """Who has to go and why, the least valuable first.
+
+    A state costs room in proportion to the transfer that keeping it saves, so its value per MiB is its chance. While
+    everybody fits beside the reserve, nobody goes, however unlikely a return.
+    """
+    if crowd.leaving:
+        return [(session, "drain") for session in crowd.sessions]
+    held = sum(size[session.profile] for session in crowd.sessions)
+    if held <= crowd.room_mib - crowd.reserve_mib:
+        return []
+    chance = _chances(crowd.sessions, chances, now_s)
+    order = sorted(crowd.sessions, key=lambda s: (chance[s.session_id], s.since_s, s.session_id))
+    gone: list[tuple[Session, str]] = []
+    for session in order:
+        if held <= crowd.room_mib and (
+            held <= crowd.room_mib - crowd.reserve_mib or chance[session.session_id] >= chance_min
+        ):
+            break
+        gone.append((session, "memory" if held > crowd.room_mib else "idle"))
+        held -= size[session.profile]
+    return gone
+
+
+def _chances(sessions: Sequence[Session], chances: ReturnChances, now_s: float) -> dict[str, float]:
+    by_profile: dict[str, list[Session]] = {}
+    for session in sessions:
+        by_profile.setdefault(session.profile, []).append(session)
+    found: dict[str, float] = {}
+    for profile, members in by_profile.items():
+        soon = chances.soon(profile, np.array([max(0.0, now_s - session.since_s) for session in members]))
+        found.update(zip((session.session_id for session in members), soon.tolist(), strict=True))
+    return found
+
+
+def _host_free_mib(snapshot: Snapshot, fleet: Fleet, formulated: Formulated) -> dict[NodeId, int]:
+    """Host memory left on the nodes of the GPUs in use, offloads in flight taken off."""
+    used = formulated.host_mib
+    nodes = {snapshot.gpus[gpu_id].node for gpu_id in formulated.gpu_ids}
+    rooms = {node: host_room_mib(fleet, node) for node in nodes}
+    return {node: UNLIMITED if room is None else room - used.get(node, 0) for node, room in rooms.items()}

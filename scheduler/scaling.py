@@ -1,0 +1,168 @@
+"""Which GPUs start, stay, drain and stop in this epoch, and what that costs.
+
+Decides GPUs by name from counts per type; must never know where sessions will be placed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from scheduler.cluster import Gpu, GpuId, NodeId, Snapshot
+from scheduler.fleet import Fleet
+from scheduler.gpu_need import MILLI_CENTS, Counts, GpuNeed, ScalingSettings
+from scheduler.plan import GpuAim, TierReport
+from scheduler.planner import STEADY, GpuDecision
+from scheduler.sizes import state_mib
+from solvers.lookahead import LookaheadProblem, price_of
+from solvers.placement.meter import Meter
+
+WORK_PER_LOOK = 10  # units: a look-ahead is about ten milliseconds
+
+
+class ScaleByForecast:
+    """Our answer to `CountGpus`: the look-ahead over what is expected. Equal snapshots give equal decisions."""
+
+    def __init__(self, fleet: Fleet, settings: ScalingSettings | None = None) -> None:
+        self._fleet, self._settings = fleet, settings or ScalingSettings()
+        self._need = GpuNeed(fleet, self._settings)
+
+    def __call__(self, snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision:
+        assert fleet is self._fleet or fleet == self._fleet, "capacities are those of one fleet"
+        decision = self.decide(snapshot, now_s)
+        meter.spend(WORK_PER_LOOK)
+        return decision
+
+    def decide(self, snapshot: Snapshot, now_s: float) -> GpuDecision:
+        """Counts per type, then names."""
+        counts = self._need.counts(snapshot, now_s)
+        return GpuDecision(
+            aims=_aims(snapshot, self._fleet, counts),
+            pay=_pay(counts),
+            warnings=_shortages(counts),
+            scale_in_wanted={t: t in counts.shrinkable for t in counts.gpu_types},
+            forecast=counts.forecast,
+        )
+
+
+def decide_gpus(snapshot: Snapshot, now_s: float, fleet: Fleet, settings: ScalingSettings | None = None) -> GpuDecision:
+    """One decision; who decides often keeps a `ScaleByForecast`, which prepares the fleet's capacities once."""
+    return ScaleByForecast(fleet, settings).decide(snapshot, now_s)
+
+
+def _aims(snapshot: Snapshot, fleet: Fleet, counts: Counts) -> dict[GpuId, GpuAim]:
+    """Change the GPUs that are best changed; all others stay what they are."""
+    load = _Load(snapshot, fleet)
+    aims = {gpu_id: STEADY[gpu.status] for gpu_id, gpu in snapshot.gpus.items()}
+    for index, gpu_type in enumerate(counts.gpu_types):
+        mine = [gpu for gpu in snapshot.gpus.values() if gpu.gpu_type == gpu_type]
+        answer = counts.answer
+        load.take_back(mine, int(answer.taken_back[index]), aims)
+        load.start(mine, int(answer.starts[index, 0]), aims)
+        load.drain(mine, int(answer.stops[index, 0]), aims)
+    for gpu_id, gpu in snapshot.gpus.items():
+        if gpu.status == "draining" and aims[gpu_id] == "drain" and gpu_id not in load.held:
+            aims[gpu_id] = "stop"
+    return aims
+
+
+class _Load:
+    """What is on every GPU and how full nodes and pools are; aims are changed in place."""
+
+    def __init__(self, snapshot: Snapshot, fleet: Fleet) -> None:
+        self._fleet = fleet
+        size = {profile: state_mib(fleet, profile) for profile in fleet.profiles}
+        self._active: Counter[GpuId] = Counter()
+        self._mib: Counter[GpuId] = Counter()
+        for session in snapshot.sessions.values():
+            if session.gpu is not None:
+                self._active[session.gpu] += session.status == "active"
+                self._mib[session.gpu] += size[session.profile]
+        for session_id, move in snapshot.moves.items():
+            if move.target is not None:
+                self._active[move.target] += 1
+                self._mib[move.target] += size[snapshot.sessions[session_id].profile]
+        ends = {end for move in snapshot.moves.values() for end in (move.source, move.target) if end is not None}
+        self.held = {s.gpu for s in snapshot.sessions.values() if s.gpu is not None} | ends
+        on = [gpu for gpu in snapshot.gpus.values() if gpu.status in ("starting", "ready", "draining")]
+        self._on_node: Counter[NodeId] = Counter(gpu.node for gpu in on)
+        self._pool_stays: Counter[str] = Counter(_pool(gpu) for gpu in on if gpu.status != "draining")
+
+    def take_back(self, gpus: Iterable[Gpu], count: int, aims: dict[GpuId, GpuAim]) -> None:
+        """Those that hold most still."""
+        draining = [gpu for gpu in gpus if gpu.status == "draining"]
+        draining.sort(key=lambda gpu: (not self._below_least(gpu), -self._active[gpu.gpu_id], -self._mib[gpu.gpu_id]))
+        for gpu in draining[:count]:
+            aims[gpu.gpu_id] = "keep"
+            self._pool_stays[_pool(gpu)] += 1
+
+    def start(self, gpus: Iterable[Gpu], count: int, aims: dict[GpuId, GpuAim]) -> None:
+        """One by one: pools that have too few, then the node that has most GPUs on, so that others stay empty."""
+        off = {gpu.gpu_id: gpu for gpu in gpus if gpu.status == "off"}
+        for _ in range(count):
+            gpu = min(off.values(), key=lambda gpu: (not self._below_least(gpu), -self._on_node[gpu.node]))
+            del off[gpu.gpu_id]
+            aims[gpu.gpu_id] = "start"
+            self._on_node[gpu.node] += 1
+            self._pool_stays[_pool(gpu)] += 1
+
+    def drain(self, gpus: Iterable[Gpu], count: int, aims: dict[GpuId, GpuAim]) -> None:
+        """One by one: least to move, then the node that has fewest GPUs on; no pool falls below its least count."""
+        ready = {gpu.gpu_id: gpu for gpu in gpus if gpu.status == "ready"}
+        for _ in range(count):
+            free = [gpu for gpu in ready.values() if self._pool_stays[_pool(gpu)] > self._least(gpu)]
+            if not free:
+                return
+            gpu = min(free, key=lambda gpu: (self._active[gpu.gpu_id], self._mib[gpu.gpu_id], self._on_node[gpu.node]))
+            del ready[gpu.gpu_id]
+            aims[gpu.gpu_id] = "drain"
+            self._on_node[gpu.node] -= 1
+            self._pool_stays[_pool(gpu)] -= 1
+
+    def _least(self, gpu: Gpu) -> int:
+        return self._fleet.pools[int(_pool(gpu))].gpus_min
+
+    def _below_least(self, gpu: Gpu) -> bool:
+        return self._pool_stays[_pool(gpu)] < self._least(gpu)
+
+
+def _pool(gpu: Gpu) -> str:
+    return gpu.node.partition("/")[0]
+
+
+def _pay(counts: Counts) -> TierReport:
+    """Dollars over the epochs ahead; before is what keeping everything as it is would cost."""
+    answer = counts.answer
+    before = _price_unchanged(counts.problem)
+    gap = (answer.price - answer.bound) / answer.price if answer.price > answer.bound else 0.0
+    return TierReport(
+        tier="pay",
+        unit=f"$ over {counts.problem.horizon} epochs",
+        before=before / MILLI_CENTS,
+        value=answer.price / MILLI_CENTS,
+        bound=min(answer.bound, answer.price) / MILLI_CENTS,
+        gap=gap,
+        proven=answer.proven,
+        proof="branch and bound on counts" if answer.proven else "",
+    )
+
+
+def _price_unchanged(problem: LookaheadProblem) -> int:
+    nothing = np.zeros((problem.types, problem.horizon), np.int64)
+    usable = problem.usable[:, None] + problem.becoming.cumsum(axis=1)
+    return price_of(problem, usable, nothing)
+
+
+def _shortages(counts: Counts) -> tuple[str, ...]:
+    """What an operator should know: demand that no decision could hold in time."""
+    shortage = counts.answer.shortage.max(axis=0, initial=0.0)
+    if not (shortage > 1e-6).any():
+        return ()
+    first = int(np.flatnonzero(shortage > 1e-6)[0])
+    last = int(np.flatnonzero(shortage > 1e-6)[-1])
+    return (
+        f"expected demand needs about {shortage.max():.1f} GPUs more than can be usable in epochs {first} to {last} "
+        "from now",
+    )

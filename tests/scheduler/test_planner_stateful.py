@@ -1,0 +1,208 @@
+"""Whatever happens to a fleet, plans can be carried out, nobody starves, and a fleet that is settled is left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from scheduler import events
+from scheduler.cluster import GpuId, SessionId, Snapshot
+from scheduler.cluster_checks import validate
+from scheduler.cluster_state import ClusterState, all_off
+from scheduler.fleet import Fleet
+from scheduler.plan import Plan
+from scheduler.plan_check import check_plan
+from scheduler.planner import Planner
+from scheduler.planner_settings import PlannerSettings
+from tests.scheduler.clusters import WORK, two_profiles
+
+SESSIONS_MAX = 12
+
+
+class Fleets(RuleBasedStateMachine):
+    """A fleet of four GPUs whose executor may be slow, lose GPUs and fail moves."""
+
+    @initialize(host_gib=st.sampled_from([None, 8.0, 64.0]), moves=st.sampled_from([None, 0, 1, 4]))
+    def begin(self, host_gib: float | None, moves: int | None) -> None:
+        pool: dict[str, Any] = {"gpu_type": "h100", "nodes": 2, "gpus_per_node": 2}
+        if host_gib is not None:
+            pool["host_memory_gib"] = host_gib
+        self.fleet: Fleet = two_profiles({"pools": [pool]})
+        self.fleet = self._with_moves(moves)
+        self.state = ClusterState(all_off(self.fleet))
+        self.now_s = 0.0
+        self.opened = 0
+        for gpu_id in list(self._snapshot.gpus)[:2]:
+            self._tell(events.GpuStarting(gpu_id=gpu_id, ready_s=0.0))
+            self._tell(events.GpuReady(gpu_id=gpu_id))
+
+    def _with_moves(self, moves: int | None) -> Fleet:
+        return self.fleet.model_copy(update={"budget": self.fleet.budget.model_copy(update={"moves_per_epoch": moves})})
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        return self.state.snapshot()
+
+    def _tell(self, event: events.Event) -> None:
+        self.now_s += 0.25
+        self.state.apply(event, self.now_s)
+
+    def _some_session(self, data: st.DataObject, *statuses: str) -> SessionId | None:
+        found = [s.session_id for s in self._snapshot.sessions.values() if s.status in statuses]
+        return data.draw(st.sampled_from(found)) if found else None
+
+    def _some_gpu(self, data: st.DataObject, *statuses: str) -> GpuId | None:
+        found = [g.gpu_id for g in self._snapshot.gpus.values() if g.status in statuses]
+        return data.draw(st.sampled_from(found)) if found else None
+
+    @precondition(lambda self: len(self._snapshot.sessions) < SESSIONS_MAX)
+    @rule(profile=st.sampled_from("ab"), priority=st.integers(0, 1))
+    def open(self, profile: str, priority: int) -> None:
+        self.opened += 1
+        session_id = SessionId(f"{profile}{self.opened}")
+        self._tell(events.SessionOpened(session_id=session_id, profile=profile, priority=priority))
+
+    @rule(data=st.data())
+    def go_idle(self, data: st.DataObject) -> None:
+        session_id = self._some_session(data, "active", "waiting")
+        if session_id is not None:
+            self._tell(events.SessionIdled(session_id=session_id))
+
+    @rule(data=st.data())
+    def come_back(self, data: st.DataObject) -> None:
+        session_id = self._some_session(data, "idle", "suspended")
+        if session_id is not None:
+            self._tell(events.SessionActivated(session_id=session_id))
+
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        session_id = self._some_session(data, "active", "waiting", "idle", "suspended")
+        if session_id is not None:
+            self._tell(events.SessionClosed(session_id=session_id))
+
+    @rule(data=st.data(), kind=st.sampled_from(["lose", "drain", "keep", "stop", "start"]))
+    def switch(self, data: st.DataObject, kind: str) -> None:
+        if kind == "start":
+            gpu_id = self._some_gpu(data, "off", "lost")
+            if gpu_id is not None:
+                self._tell(events.GpuStarting(gpu_id=gpu_id, ready_s=self.now_s + 1))
+        elif kind == "keep":
+            gpu_id = self._some_gpu(data, "starting", "draining")
+            if gpu_id is not None:
+                self._tell(events.GpuReady(gpu_id=gpu_id))
+        elif kind == "drain":
+            gpu_id = self._some_gpu(data, "ready")
+            if gpu_id is not None:
+                self._tell(events.GpuDraining(gpu_id=gpu_id))
+        elif kind == "lose":
+            gpu_id = self._some_gpu(data, "ready", "draining", "starting")
+            if gpu_id is not None:
+                self._tell(events.GpuLost(gpu_id=gpu_id))
+        else:
+            gpu_id = self._some_gpu(data, "lost")
+            if gpu_id is not None:
+                self._tell(events.GpuStopped(gpu_id=gpu_id))
+
+    @rule(moves=st.sampled_from([None, 0, 1, 2, 4]))
+    def change_budget(self, moves: int | None) -> None:
+        self.fleet = self._with_moves(moves)
+
+    @rule()
+    def end_epoch(self) -> None:
+        self._tell(events.EpochEnded())
+
+    @rule(data=st.data())
+    def end_moves(self, data: st.DataObject) -> None:
+        """Each move in flight ends, fails or goes on."""
+        for session_id in list(self._snapshot.moves):
+            match data.draw(st.sampled_from(["end", "end", "fail", "go on"])):
+                case "end":
+                    self._tell(events.MoveEnded(session_id=session_id))
+                case "fail":
+                    self._tell(events.MoveFailed(session_id=session_id))
+
+    @rule(data=st.data(), passed_s=st.sampled_from([0.0, 10.0, 100.0]))
+    def plan(self, data: st.DataObject, passed_s: float) -> None:
+        """Plan, and begin the first wave; what it needs before the second may never end."""
+        self.now_s += passed_s
+        plan = self._planned()
+        count = data.draw(st.integers(0, len(plan.moves)))
+        for move in plan.moves[:count]:
+            if move.wave == 0:
+                self._begin(move.session_id, plan)
+
+    @rule()
+    def settle(self) -> None:
+        """If nothing happens, plans come to an end: everybody who fits is served, and nobody moves any more."""
+        for session_id in list(self._snapshot.moves):
+            self._tell(events.MoveEnded(session_id=session_id))
+        for _ in range(40):
+            plan = self._planned()
+            if plan.version == self._snapshot.version:
+                break
+            self._carry_out(plan)
+        assert plan.version == self._snapshot.version, f"still {plan.moves} after 40 plans"
+        assert not plan.moves
+        self._nobody_waits_in_vain(plan)
+
+    def _planned(self) -> Plan:
+        snapshot = self._snapshot
+        before = (dict(snapshot.gpus), dict(snapshot.sessions), dict(snapshot.moves))
+        decision = Planner(self.fleet, PlannerSettings()).step(snapshot, self.now_s, WORK)
+        assert (snapshot.gpus, snapshot.sessions, snapshot.moves) == before, "a step changes nothing that it is given"
+        assert not check_plan(snapshot, self.fleet, decision.plan)
+        for session_id, move in snapshot.moves.items():
+            assert session_id not in {planned.session_id for planned in decision.plan.moves}
+            if move.target is not None:
+                assert decision.plan.seats[session_id].gpu == move.target
+        return decision.plan
+
+    def _begin(self, session_id: SessionId, plan: Plan) -> None:
+        move = next(move for move in plan.moves if move.session_id == session_id)
+        self._tell(events.MoveStarted(session_id=session_id, kind=move.kind, source=move.source, target=move.target))
+
+    def _carry_out(self, plan: Plan) -> None:
+        """Wave by wave, at once and without mishap."""
+        for wave in sorted({move.wave for move in plan.moves}):
+            members = [move.session_id for move in plan.moves if move.wave == wave]
+            for session_id in members:
+                self._begin(session_id, plan)
+            assert not validate(self._snapshot, self.fleet)
+            for session_id in members:
+                self._tell(events.MoveEnded(session_id=session_id))
+        for gpu_id, aim in plan.gpus.items():
+            if aim == "stop":
+                self._tell(events.GpuStopped(gpu_id=gpu_id))
+        self._tell(events.PlanIssued(version=plan.version))
+
+    def _nobody_waits_in_vain(self, plan: Plan) -> None:
+        """Whoever still waits fits on no GPU beside those who are active there; idle sessions make room."""
+        snapshot = self._snapshot
+        most = {"a": 4, "b": 2}
+        for session in snapshot.sessions.values():
+            if session.status != "waiting":
+                continue
+            for gpu in snapshot.gpus.values():
+                if gpu.status != "ready" or plan.gpus[gpu.gpu_id] != "keep":
+                    continue
+                there = [s for s in snapshot.sessions.values() if s.gpu == gpu.gpu_id and s.status == "active"]
+                idle = [s for s in snapshot.sessions.values() if s.gpu == gpu.gpu_id and s.status == "idle"]
+                if idle and self.fleet.pools[0].host_memory_gib is not None:
+                    continue  # host memory may be full, so that idle sessions have to stay
+                used_gib = sum(self.fleet.profiles[s.profile].state_gib for s in (*there, session))
+                same = sum(s.profile == session.profile for s in there)
+                assert used_gib > 16.0 or same >= most[session.profile], f"{session} fits on {gpu}"
+
+    @invariant()
+    def the_state_is_consistent(self) -> None:
+        if hasattr(self, "state"):
+            assert not validate(self._snapshot, self.fleet)
+
+
+TestFleets = Fleets.TestCase
+TestFleets.settings = settings(
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
