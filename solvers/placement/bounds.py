@@ -1,12 +1,13 @@
 """The certificate: what no placement can beat, found in milliseconds without solving anything.
 
-Decides lower bounds of the tiers `meet`, `leave` and `balance`; must never know a placement. The bounds of `balance` hold
-among placements that serve everybody who waits.
+Decides lower bounds of the tiers `meet`, `leave` and `balance`; must never know a placement. The bounds of `balance`
+hold among placements that serve everybody who waits.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from solvers.placement.bounds_kernel import lateness_cuts, least_entered, least_left
 from solvers.placement.kernel import Given
@@ -87,12 +88,8 @@ def volume_bound(problem: Problem) -> int:
     open_gpus = problem.receives | (problem.running.sum(axis=1) > 0)
     if not open_gpus.any() or not total.any():
         return 0
-    alone = np.minimum(tables.alone_us, NEVER_US).astype(np.float64)
-    sizes = np.arange(1, alone.shape[2])
-    share = np.where(alone[:, :, 1:] < NEVER_US, alone[:, :, 1:] / sizes, np.inf).min(axis=2)
-    common = tables.common_us.astype(np.float64)
-    counts = np.arange(1, common.shape[1])
-    share = share + np.where(common[:, 1:] < NEVER_US, common[:, 1:] / counts, np.inf).min(axis=1)[:, None]
+    most = np.where(tables.common_us[:, -1] < NEVER_US, NEVER_US, (tables.common_us < NEVER_US).sum(axis=1) - 1)
+    share = _least_share(tables.alone_us, most[:, None]) + _least_share(tables.common_us, most)[:, None]
     gpu_types = problem.gpu_type[open_gpus]
     present = np.unique(gpu_types)
     reference = np.where(np.isfinite(share), share, 0.0)[:, total > 0].mean(axis=1)
@@ -101,3 +98,13 @@ def volume_bound(problem: Problem) -> int:
     if not np.isfinite(load[total > 0]).all():
         return 0
     return int(np.ceil(float(total[total > 0] @ load[total > 0]) / float((1.0 / speed[gpu_types]).sum()) - 1e-6))
+
+
+def _least_share(table_us: IntArray, most: IntArray) -> npt.NDArray[np.float64]:
+    """The least part of a table [..., sessions + 1] that falls to one session, of at most `most` [...] in a batch."""
+    sessions = np.arange(1, table_us.shape[-1])
+    possible = (table_us[..., 1:] < NEVER_US) & (sessions <= most[..., None])
+    least = np.where(possible, table_us[..., 1:] / sessions, np.inf).min(axis=-1, initial=np.inf)
+    # Beyond the last column a batch costs no more than that; only where it may run does this matter.
+    endless = (table_us[..., -1] < NEVER_US) & (most >= table_us.shape[-1])
+    return np.where(endless, 0.0, least)

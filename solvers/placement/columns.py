@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from solvers.placement.check import evaluate, violations
+from solvers.placement.fitting import Fitter
 from solvers.placement.meter import Meter
-from solvers.placement.pattern_program import Pattern, PatternProgram
+from solvers.placement.pattern_program import Master, Pattern, PatternProgram
 from solvers.placement.problem import NEVER_US, IntArray, Problem
 from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement
@@ -19,12 +20,11 @@ from solvers.placement.solution import Bounds, Placement
 GAP = 0.001  # relative distance of placements to the bound that is aimed at
 GROWTH = 2.5  # of the distance to the bound from one level to the next while levels are impossible
 ROOM = 0.95  # of the gap: where the first level is tested
-WHOLE_SHARE = 0.5  # of what is left on the meter, for whole numbers of patterns
+NOISES = (0.0, 0.15, 0.4)
+WHOLE_SHARE = 0.4  # of what is left on the meter, for whole numbers of patterns
 
 
-def solve_columns(
-    problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, bounds: Bounds
-) -> Found:
+def solve_columns(problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, bounds: Bounds) -> Found:
     """A placement within `GAP` of the least possible level, and that level's proof, as far as the meter goes."""
     if hint is None or violations(problem, hint):
         hint = Placement.unchanged(problem)
@@ -46,7 +46,10 @@ class _Descent:
         self._program = PatternProgram(problem, hint.placed.sum(axis=0))
         self._best, self._value = hint, evaluate(problem, hint)
         self._improved = False
-        self._bound = max(1, bounds.balance)  # nobody keeps below it, as far as this program can tell
+        self._fitter = Fitter(problem)
+        self._fitter.served = hint.placed.sum(axis=0)
+        self._lattice = lattice_us(problem)
+        self._bound = self._up(max(1, bounds.balance))  # nobody keeps below it, as far as this program can tell
 
     def run(self) -> Found:
         end_reason = self._close_in()
@@ -65,20 +68,34 @@ class _Descent:
         while self._value.balance > floor * (1 + GAP):
             ceiling = self._value.balance - 1
             level = (floor + ceiling) // 2 if possible else min(int(floor * (1 + reach)), (floor + ceiling) // 2)
+            level = self._down(level, floor)
             outcome, master = self._program.test(level, self._meter)
-            if outcome == "undecided" or self._meter.over():
-                return "deadline" if self._meter.over() else "a level stayed undecided"
+            if self._meter.over():
+                return "deadline"
             if master is None:
-                floor = self._bound = level + 1
+                floor = self._up(level + 1)
+                self._bound = floor if outcome == "impossible" else self._bound
                 reach *= GROWTH
                 continue
             possible = True
             self._program.vary(master, level, self._meter, self._random)
-            if not self._offer(master.whole(self._meter, WHOLE_SHARE, self._random)):
-                floor = level
+            if not self._reach(level, master):
+                floor = self._up(level + 1)
             if self._meter.over():
                 return "deadline"
         return self._raise_bound(floor)
+
+    def _up(self, level: int) -> int:
+        """The least latency from `level` on that a GPU can have."""
+        if not len(self._lattice):
+            return level
+        return int(self._lattice[min(np.searchsorted(self._lattice, level), len(self._lattice) - 1)])
+
+    def _down(self, level: int, floor: int) -> int:
+        """The largest latency up to a level that a GPU can have; not below `floor`, which is one."""
+        if not len(self._lattice):
+            return level
+        return max(floor, int(self._lattice[max(0, np.searchsorted(self._lattice, level, side="right") - 1)]))
 
     def _raise_bound(self, possible: int) -> str:
         """Where whole patterns were not found at levels that are possible, the bound may still come closer."""
@@ -90,15 +107,25 @@ class _Descent:
             if outcome == "possible":
                 possible = level
             else:
-                self._bound = level + 1
+                self._bound = self._up(level + 1)
         within = self._value.balance <= self._bound * (1 + GAP)
         return "wanted gap reached" if within else "only fractions of patterns are better"
 
-    def _offer(self, whole: Mapping[Pattern, int] | None) -> bool:
-        """Keep what whole patterns make, if they make something better."""
-        if whole is None:
-            return False
-        placement = construct(self._problem, self._program, whole)
+    def _reach(self, level: int, master: Master) -> bool:
+        """Whole patterns near the fractions that keep to a level; the few who are left over find room by search."""
+        for whole in master.roundings(self._meter, WHOLE_SHARE, self._random):
+            placement = construct(self._problem, self._program, whole)
+            if self._offer(placement):
+                return True
+            for attempt, noise in enumerate(NOISES):
+                fitted = self._fitter.complete(placement, level, on_time=False, noise=noise, seed=attempt)
+                self._meter.spend(fitted.work)
+                if fitted.placement is not None and self._offer(fitted.placement):
+                    return True
+        return False
+
+    def _offer(self, placement: Placement) -> bool:
+        """Keep a placement if it is allowed and has a lower level."""
         if violations(self._problem, placement):
             return False
         value = evaluate(self._problem, placement)
@@ -106,6 +133,15 @@ class _Descent:
             return False
         self._best, self._value, self._improved = placement, value, True
         return True
+
+
+def lattice_us(problem: Problem) -> IntArray:
+    """All latencies that a GPU can have, for `turboserve`, where they are few; empty for the other models."""
+    tables = problem.tables
+    if tables.batching != "turboserve":
+        return np.zeros(0, dtype=np.int64)
+    sums = (tables.base_us[:, :, None] + tables.common_us[:, None, 1:])[np.unique(problem.gpu_type)]
+    return np.unique(sums[sums < NEVER_US])
 
 
 def construct(problem: Problem, program: PatternProgram, whole: Mapping[Pattern, int]) -> Placement:

@@ -16,7 +16,6 @@ from solvers.placement.problem import BoolArray, IntArray
 
 RealArray = npt.NDArray[np.float64]
 
-NODES_MAX = 400  # of the search for the best filling of a GPU; beyond, its upper bound stands in for the value
 NOTHING = -1e300
 OUT_MAX = 2  # sessions that leave a GPU in a pattern
 SLIGHT = 1e-12
@@ -53,6 +52,8 @@ class Scratch(NamedTuple):
 
     counts: IntArray  # [classes]
     order: IntArray  # [classes]: by price per microsecond
+    rate: RealArray  # [classes]: by position in the order, that price
+    rest: RealArray  # [classes]: by position in the order, the best price from there on
     path: IntArray  # [entering sessions]: positions in `order`
     arrives: BoolArray  # [entering sessions]: by migration, under the prices
     best: IntArray  # [2, classes]: arrived and placed of the dearest filling so far
@@ -92,14 +93,52 @@ def _worth(prices: Prices, scratch: Scratch, entered: int, in_max: int) -> float
 
 
 @inner
+def _rank(
+    given: Given,
+    gpu_type: int,
+    room_us: int,
+    total: int,
+    enter_max: int,
+    prices: Prices,
+    steps: Steps,
+    scratch: Scratch,
+) -> None:
+    """Classes by what they pay per microsecond at best, their fixed parts included, if they enter now."""
+    classes = len(scratch.counts)
+    last = given.alone_us.shape[2] - 1
+    shared_us = steps.shared_us[gpu_type, min(total, steps.shared_us.shape[1] - 1)]
+    rates = np.zeros(classes)
+    for k in range(classes):
+        price = max(prices.arriving[k], prices.placing[k])
+        before_us = given.alone_us[gpu_type, k, min(scratch.counts[k], last)]
+        for count in range(1, enter_max + 1):
+            column = scratch.counts[k] + count
+            cost_us = given.alone_us[gpu_type, k, min(column, last)] - before_us + count * shared_us
+            if cost_us > room_us:
+                break
+            rates[k] = max(rates[k], price * count / max(1, cost_us))
+            if column >= last:
+                break
+    scratch.order[:] = np.argsort(-rates)
+    best = 0.0
+    for position in range(classes - 1, -1, -1):
+        k = scratch.order[position]
+        scratch.rate[position] = rates[k]
+        if rates[k] > 0:
+            best = max(best, max(prices.arriving[k], prices.placing[k]))
+        scratch.rest[position] = best
+
+
+@inner
 def _fill(
     given: Given, gpu_type: int, level_us: int, free_mib: int, enter_max: int, in_max: int, prices: Prices,
-    steps: Steps, rest: RealArray, scratch: Scratch
+    steps: Steps, nodes_max: int, scratch: Scratch
 ) -> tuple[float, float]:  # fmt: skip
     """The dearest multiset that may enter a GPU that holds `scratch.counts`; its worth and an upper bound on any.
 
     Depth first over classes by price per microsecond. A branch is cut off where the rest of the level cannot pay: not at
-    the best rate of the classes that are left, and not as so many whole sessions at their best price (`rest`).
+    the best rate of the classes that are left, and not as so many whole sessions at their best price. After
+    `nodes_max` steps what is left counts by that bound alone.
     """
     counts, order, path = scratch.counts, scratch.order, scratch.path
     classes = len(counts)
@@ -109,21 +148,24 @@ def _fill(
     position, entered, nodes = 0, 0, 0
     total = counts.sum()
     room_us = level_us - latency_of(given, gpu_type, counts)
+    _rank(given, gpu_type, room_us, total, enter_max, prices, steps, scratch)
     while True:
         descended = False
         while position < classes and entered < enter_max:
             k = order[position]
-            price = max(prices.arriving[k], prices.placing[k])
-            shared_us = steps.shared_us[gpu_type, min(total, last)]
-            step_us = max(1, steps.own_us[gpu_type, k, 0] + shared_us)
+            rate = scratch.rate[position]
+            if entered > 0 and path[entered - 1] == position:  # of a class that is there, the next one costs less
+                own_us = steps.own_us[gpu_type, k, min(counts[k], steps.own_us.shape[2] - 1)]
+                step_us = max(1, own_us + steps.shared_us[gpu_type, min(total, last)])
+                rate = max(rate, max(prices.arriving[k], prices.placing[k]) / step_us)
             whole = room_us // max(1, steps.least_us[gpu_type, min(total, last)])
-            more = min(room_us * (price / step_us), whole * rest[position])
-            if price <= 0 or worth + more <= most + SLIGHT:
+            more = min(room_us * rate, whole * scratch.rest[position])
+            if worth + more <= most + SLIGHT:
                 break
-            if nodes >= NODES_MAX:
+            if nodes >= nodes_max:
                 highest = max(highest, worth + more)
                 break
-            if given.state_mib[k] <= free_mib and step_us <= room_us:
+            if given.state_mib[k] <= free_mib:
                 counts[k] += 1
                 nodes += 1
                 after_us = _kept(given, gpu_type, counts, level_us)
@@ -161,7 +203,7 @@ def _fill(
 @inner
 def _try_leaving(
     given: Given, gpu: int, level_us: int, free_mib: int, enter_max: int, prices: Prices, steps: Steps,
-    rest: RealArray, first: int, second: int, group: int, patterns: Patterns, scratch: Scratch
+    nodes_max: int, dearest: float, first: int, second: int, group: int, patterns: Patterns, scratch: Scratch
 ) -> None:  # fmt: skip
     """The best pattern of a group in which `first` and `second` (-1: nobody) leave, if it beats the best so far."""
     gpu_type = given.gpu_type[gpu]
@@ -177,10 +219,10 @@ def _try_leaving(
     if latency_us == FAR:
         return
     least_us = steps.least_us[gpu_type, min(scratch.counts.sum(), steps.least_us.shape[1] - 1)]
-    if (level_us - latency_us) // max(1, least_us) * rest[0] - cost <= patterns.profit[group]:
+    if (level_us - latency_us) // max(1, least_us) * dearest - cost <= patterns.profit[group]:
         return
     value, bound = _fill(
-        given, gpu_type, level_us, free_mib, enter_max, given.in_max[gpu], prices, steps, rest, scratch
+        given, gpu_type, level_us, free_mib, enter_max, given.in_max[gpu], prices, steps, nodes_max, scratch
     )
     patterns.highest[group] = max(patterns.highest[group], bound - cost)
     if value - cost > patterns.profit[group]:
@@ -197,7 +239,7 @@ def _try_leaving(
 @kernel
 def best_patterns(
     given: Given, gpu_of_group: IntArray, level_us: int, enter_max: IntArray, prices: Prices, steps: Steps,
-    patterns: Patterns
+    nodes_max: int, patterns: Patterns
 ) -> None:  # fmt: skip
     """For each group of equal GPUs the pattern with the highest profit among those that keep to the level.
 
@@ -209,36 +251,58 @@ def best_patterns(
     scratch = Scratch(
         np.zeros(classes, np.int64),
         np.zeros(classes, np.int64),
+        np.zeros(classes),
+        np.zeros(classes),
         np.zeros(longest, np.int64),
         np.zeros(longest, np.bool_),
         np.zeros((2, classes), np.int64),
     )
-    dearest = np.maximum(prices.arriving, prices.placing)
-    rest = np.zeros(classes)  # by position in the order: the best price from there on
+    dearest = np.maximum(prices.arriving, prices.placing).max()
     for group in range(len(gpu_of_group)):
         gpu = gpu_of_group[group]
-        own_us = steps.own_us[given.gpu_type[gpu], :, 0] + steps.shared_us[given.gpu_type[gpu], 0]
-        scratch.order[:] = np.argsort(-dearest / np.maximum(own_us, 1))
-        for position in range(classes - 1, -1, -1):
-            later = rest[position + 1] if position + 1 < classes else 0.0
-            rest[position] = max(later, dearest[scratch.order[position]])
         patterns.profit[group] = NOTHING
         patterns.highest[group] = NOTHING
         running = given.running[gpu]
         free_mib = given.memory_mib[gpu] - (running * given.state_mib).sum()
         takes = enter_max[group] if given.receives[gpu] else 0
         _try_leaving(
-            given, gpu, level_us, free_mib, takes, prices, steps, rest, -1, -1, group, patterns, scratch
+            given, gpu, level_us, free_mib, takes, prices, steps, nodes_max, dearest, -1, -1, group, patterns, scratch
         )
         for first in range(classes):
             if running[first] == 0 or given.out_max[gpu] < 1:
                 continue
             _try_leaving(
-                given, gpu, level_us, free_mib, takes, prices, steps, rest, first, -1, group, patterns, scratch
+                given,
+                gpu,
+                level_us,
+                free_mib,
+                takes,
+                prices,
+                steps,
+                nodes_max,
+                dearest,
+                first,
+                -1,
+                group,
+                patterns,
+                scratch,
             )
             for second in range(first, classes):
                 enough = running[second] > (1 if second == first else 0)
                 if enough and given.out_max[gpu] >= OUT_MAX:
                     _try_leaving(
-                        given, gpu, level_us, free_mib, takes, prices, steps, rest, first, second, group, patterns, scratch
+                        given,
+                        gpu,
+                        level_us,
+                        free_mib,
+                        takes,
+                        prices,
+                        steps,
+                        nodes_max,
+                        dearest,
+                        first,
+                        second,
+                        group,
+                        patterns,
+                        scratch,
                     )

@@ -31,7 +31,6 @@ RealArray = npt.NDArray[np.float64]
 
 FITTED, STUCK, IMPOSSIBLE = 1, 0, -1
 UNKNOWN = -1
-FRUITLESS_MAX = 25  # steps without fewer sessions in the pool
 TABU_LEAST, TABU_SPREAD = 5, 10  # insertions during which a class does not come back to where it made room
 
 
@@ -310,12 +309,13 @@ def fit(
     size: RealArray,
     rank: IntArray,
     steps_max: int,
+    fruitless_max: int,
     seed: int,
 ) -> tuple[int, int]:
     """From the state as it is and the sessions in `pool`: everybody on a GPU, below the level, within the budgets.
 
     Returns FITTED, STUCK (somebody is still in the pool) or IMPOSSIBLE (a GPU cannot come below the level by what may
-    leave it), and the steps taken.
+    leave it), and the steps taken; it is stuck after `fruitless_max` steps without fewer sessions in the pool.
     """
     np.random.seed(seed)
     _empty_leaving(given, state, pool, level, size)
@@ -327,7 +327,7 @@ def fit(
         left = pool.migrating.sum() + pool.waiting.sum()
         fruitless = 0 if left < fewest else fruitless + 1
         fewest = min(fewest, left)
-        if fruitless > FRUITLESS_MAX:
+        if fruitless > fruitless_max:
             return STUCK, step
         k, migrating = _hardest(pool, size, rank, level.noise)
         if k < 0:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.placement.fit_kernel import FITTED, UNKNOWN, Level, Pool, fit
-from solvers.placement.kernel import Given, given_of, place_waiting, placement_of, state_of
+from solvers.placement.kernel import Given, State, given_of, place_waiting, placement_of, state_of
 from solvers.placement.order import class_sizes, placing_order
 from solvers.placement.problem import IntArray, Problem
 from solvers.placement.solution import Placement
 
+PATIENCE = 25
 WORK_PER_EVALUATION = 4e-5  # units of work (milliseconds) for one look at one class on one GPU, roughly
 
 
@@ -44,14 +45,41 @@ class Fitter:
         self.served = self.problem.waiting - waiting
         return placement_of(state)
 
-    def fit(self, limit_us: int, *, on_time: bool, noise: float = 0.0, seed: int = 0) -> Fitted:
-        """Everybody on a GPU with f <= `limit_us`; with `on_time` every target is met, transfers included."""
+    def fit(
+        self, limit_us: int, *, on_time: bool, noise: float = 0.0, seed: int = 0, patience: int = PATIENCE
+    ) -> Fitted:
+        """Everybody on a GPU with f <= `limit_us`; with `on_time` every target is met, transfers included.
+
+        It gives up after `patience` steps that left no fewer sessions without a GPU.
+        """
+        nobody = np.zeros(self.problem.classes, np.int64)
+        state = state_of(self.problem)
+        return self._run(state, nobody, self.served.copy(), limit_us, on_time, noise, seed, patience)
+
+    def complete(self, placement: Placement, limit_us: int, *, on_time: bool, noise: float, seed: int) -> Fitted:
+        """From a placement in which fewer arrive than leave, or fewer are placed than have to be: all of them."""
+        migrating = np.maximum(placement.out.sum(axis=0) - placement.arrived.sum(axis=0), 0)
+        waiting = np.maximum(self.served - placement.placed.sum(axis=0), 0)
+        state = state_of(self.problem, placement)
+        return self._run(state, migrating, waiting, limit_us, on_time, noise, seed, PATIENCE)
+
+    def _run(
+        self,
+        state: State,
+        migrating: IntArray,
+        waiting: IntArray,
+        limit_us: int,
+        on_time: bool,
+        noise: float,
+        seed: int,
+        patience: int,
+    ) -> Fitted:
         problem = self.problem
-        state = state_of(problem)
+        moved = state.out.sum(axis=0)
         pool = Pool(
-            migrating=np.zeros(problem.classes, np.int64),
-            waiting=self.served.astype(np.int64),
-            spent=np.zeros(2, np.int64),
+            migrating=migrating.astype(np.int64),
+            waiting=waiting.astype(np.int64),
+            spent=np.array([moved.sum(), moved @ problem.state_mib], dtype=np.int64),
             tabu_until=np.zeros((problem.gpus, problem.classes), np.int64),
             direct=np.zeros(problem.classes, np.int64),
             entry_us=np.full((2, problem.gpus, problem.classes), UNKNOWN, np.int64),
@@ -63,7 +91,7 @@ class Fitter:
             moved_mib_max=problem.moved_mib_max,
             noise=noise,
         )
-        steps_max = 40 + 3 * int(self.served.sum()) + 3 * min(problem.moves_max, 2 * problem.gpus)
-        outcome, steps = fit(self.given, state, pool, level, self._size, self._rank, steps_max, seed)
+        steps_max = 40 + 3 * int(waiting.sum()) + 3 * min(problem.moves_max, 2 * problem.gpus)
+        outcome, steps = fit(self.given, state, pool, level, self._size, self._rank, steps_max, patience, seed)
         work = WORK_PER_EVALUATION * problem.gpus * problem.classes * (steps + problem.classes)
         return Fitted(placement=placement_of(state) if outcome == FITTED else None, work=work)

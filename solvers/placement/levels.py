@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from solvers.placement.fitting import Fitter
+from solvers.placement.fitting import PATIENCE, Fitter
 from solvers.placement.incumbent import Incumbent
 from solvers.placement.meter import Meter
 from solvers.placement.problem import NEVER_US
@@ -24,6 +24,7 @@ class Effort:
     attempts: int  # at each level; the first one is greedy unless `noisy`
     noisy: bool
     steps_max: int = 30  # levels above the bound that are tried until one is reached
+    patience: int = PATIENCE  # of each attempt
     bisects: bool = True  # between the level that was reached and the one before
     end_s: float = 0.0  # stop when no more than this is left on the meter
 
@@ -71,7 +72,9 @@ class LevelSearch:
                 return False
             before_s = self._meter.left_s()
             noise = NOISES[attempt % len(NOISES)] if attempt or effort.noisy else 0.0
-            fitted = self._fitter.fit(level, on_time=self._on_time, noise=noise, seed=self._seed + attempt)
+            fitted = self._fitter.fit(
+                level, on_time=self._on_time, noise=noise, seed=self._seed + attempt, patience=effort.patience
+            )
             self._meter.spend(fitted.work)
             self._attempt_s = max(0.5 * self._attempt_s, before_s - self._meter.left_s())
             if fitted.placement is not None:

@@ -7,6 +7,7 @@ migration budget, and one per group of equal GPUs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,10 +25,14 @@ Outcome = Literal["impossible", "possible", "undecided"]
 
 ROUNDS_MAX = 60  # of pricing at one level
 TOLERANCE = 1e-7
-FREE_SHARES = (0.0, 0.15, 0.4, 1.0)  # of the groups with whole patterns, free to change in turn
+# Of the groups with whole patterns, free to change in turn; and of the time that is left for whole numbers, used on it.
+FREE_SHARES, FREE_TIMES = (0.0, 0.15, 0.4, 1.0), (0.1, 0.2, 0.5, 1.0)
+NODES = (16, 128, 1024)  # of the search for the best filling of a GPU: more only where less decides nothing
 VARIATIONS, VARIATION = 4, 0.15  # times that patterns are priced anew, and how far (of the logarithm of each price)
+WHOLE_RESERVE = 0.2  # of the whole budget stays untouched: branch and bound overruns its limits
 WHOLE_NODES_MAX = 200  # of branch and bound, where runs must repeat
 WORK_PER_WHOLE = 0.2
+_FEASIBLE = 2  # a primal solution status of HiGHS
 WORK_PER_PATTERN = 2e-4  # units of work (milliseconds) for one pattern of one group, roughly
 
 
@@ -59,7 +64,7 @@ class PatternProgram:
         self._steps = _least_steps(problem)
         able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
-        self._known: dict[Pattern, int] = {}  # pattern -> its latency
+        self._master = Master(self)
 
     @property
     def proves(self) -> bool:
@@ -68,14 +73,15 @@ class PatternProgram:
         able = np.minimum(problem.out_max, problem.running.sum(axis=1))
         return bool((able <= OUT_MAX).all() and (self.placed == problem.waiting).all())
 
-    def test(self, level_us: int, meter: Meter) -> tuple[Outcome, _Master | None]:
+    def test(self, level_us: int, meter: Meter) -> tuple[Outcome, Master | None]:
         """Whether fractions of patterns keep everybody below the level; where they do, the program that shows it."""
-        found = self._price(level_us, meter)
+        depth = 0
+        found = self._price(level_us, meter, NODES[depth])
         if self._deficit() > TOLERANCE or (found.profit <= NOTHING).any():
             return "impossible", None
-        master = _Master(self)
-        master.add([p for p, latency_us in self._known.items() if latency_us <= level_us])
-        master.add(self._patterns(found, found.profit > NOTHING))
+        master = self._master
+        master.limit(level_us)
+        master.add(*self._patterns(found, found.profit > NOTHING))
         for _ in range(ROUNDS_MAX):
             missing = master.relax(meter)
             if missing is None or meter.over():
@@ -83,24 +89,28 @@ class PatternProgram:
             if missing <= TOLERANCE:
                 return "possible", master
             self._prices, self._budget_prices, earned = master.prices()
-            found = self._price(level_us, meter)
-            if self._deficit() > TOLERANCE:
-                return "impossible", None
-            if not master.add(self._patterns(found, found.profit > earned + TOLERANCE)):
-                return "undecided", None
+            while True:
+                found = self._price(level_us, meter, NODES[depth])
+                if self._deficit() > TOLERANCE:
+                    return "impossible", None
+                if master.add(*self._patterns(found, found.profit > earned + TOLERANCE)):
+                    break
+                depth += 1
+                if depth == len(NODES) or meter.over():
+                    return "undecided", None
         return "undecided", None
 
-    def vary(self, master: _Master, level_us: int, meter: Meter, random: np.random.Generator) -> None:
+    def vary(self, master: Master, level_us: int, meter: Meter, random: np.random.Generator) -> None:
         """More patterns that are good at prices near those that were found: whole numbers need a choice."""
         prices = self._prices
         for _ in range(VARIATIONS):
             near = np.exp(VARIATION * random.standard_normal((2, self.problem.classes)))
             self._prices = prices._replace(arriving=prices.arriving * near[0], placing=prices.placing * near[1])
-            found = self._price(level_us, meter)
-            master.add(self._patterns(found, found.profit > NOTHING))
+            found = self._price(level_us, meter, NODES[0])
+            master.add(*self._patterns(found, found.profit > NOTHING))
         self._prices = prices
 
-    def _price(self, level_us: int, meter: Meter) -> Patterns:
+    def _price(self, level_us: int, meter: Meter, nodes_max: int) -> Patterns:
         groups, classes = len(self.gpu_of_group), self.problem.classes
         self._best = Patterns(
             out=np.zeros((groups, classes), np.int64),
@@ -110,7 +120,14 @@ class PatternProgram:
             highest=np.zeros(groups),
         )
         best_patterns(
-            self.given, self.gpu_of_group, level_us, self._enter_max, self._prices, self._steps, self._best
+            self.given,
+            self.gpu_of_group,
+            level_us,
+            self._enter_max,
+            self._prices,
+            self._steps,
+            nodes_max,
+            self._best,
         )
         meter.spend(WORK_PER_PATTERN * groups * (1 + classes) ** 2)
         return self._best
@@ -121,7 +138,8 @@ class PatternProgram:
         earned = float(self._best.highest @ self.size_of)
         return float(self._prices.placing @ self.placed - self._budget_prices @ budgets) - earned
 
-    def _patterns(self, found: Patterns, which: npt.NDArray[np.bool_]) -> list[Pattern]:
+    def _patterns(self, found: Patterns, which: npt.NDArray[np.bool_]) -> tuple[list[Pattern], IntArray]:
+        """The patterns found for some groups, and the f of each."""
         rows = np.flatnonzero(which)
         after = self.problem.running[self.gpu_of_group] - found.out + found.arrived + found.placed
         latency_us = self.problem.tables.latency_us(self.problem.gpu_type[self.gpu_of_group], after)
@@ -130,11 +148,10 @@ class PatternProgram:
             Pattern(group=g, out=tuple(parts[0][g]), arrived=tuple(parts[1][g]), placed=tuple(parts[2][g]))
             for g in rows.tolist()
         ]
-        self._known.update(zip(patterns, latency_us[rows].tolist(), strict=True))
-        return patterns
+        return patterns, latency_us[rows]
 
 
-class _Master:
+class Master:
     """min weighted sessions without a place and budgets exceeded, s.t. everybody is covered, one pattern per GPU."""
 
     def __init__(self, program: PatternProgram) -> None:
@@ -145,6 +162,8 @@ class _Master:
         self._classes, self._first = classes, 2 * classes + 2
         self.columns: list[Pattern] = []
         self._has: set[Pattern] = set()
+        self._latency_us = np.zeros(0, dtype=np.int64)  # [columns]
+        self._level_us = 0
         self._state_mib = problem.state_mib.astype(np.float64)
         # A migration is never worth more than the class that migrates, nor a MiB more than that of the smallest state.
         slack = np.concatenate([program.weight, program.weight, [1.0, 1.0 / float(self._state_mib.min())]])
@@ -162,21 +181,38 @@ class _Master:
         lp.a_matrix_.index_ = np.arange(self._first, dtype=np.int32)
         lp.a_matrix_.value_ = np.concatenate([np.ones(2 * classes), [-1.0, -1.0]])
         self._highs: Any = highspy.Highs()
-        for option, value in (("output_flag", False), ("threads", 1), ("presolve", "off")):
+        for option, value in (("output_flag", False), ("threads", 1)):
             self._highs.setOptionValue(option, value)
         self._highs.passModel(lp)
         self._optimal = highspy.HighsModelStatus.kOptimal
         self._infinity = highspy.kHighsInf
         self._integer = int(highspy.HighsVarType.kInteger)
+        self._continuous = int(highspy.HighsVarType.kContinuous)
         self._slight = 0.5 * float(slack[:classes].min())  # less than one session without a place
 
-    def add(self, patterns: list[Pattern]) -> bool:
+    def limit(self, level_us: int) -> None:
+        """Continuous again, with the patterns that keep to the level."""
+        self._level_us = level_us
+        count = len(self.columns)
+        if count:
+            columns = np.arange(self._first, self._first + count, dtype=np.int32)
+            self._highs.changeColsIntegrality(count, columns, np.full(count, self._continuous, dtype=np.uint8))
+            self._highs.changeColsBounds(count, columns, np.zeros(count), self._most())
+        self._highs.setOptionValue("presolve", "off")
+
+    def _most(self) -> RealArray:
+        """How many GPUs each pattern may have: none where it is above the level."""
+        return np.where(self._latency_us <= self._level_us, self._infinity, 0.0)
+
+    def add(self, patterns: list[Pattern], latency_us: IntArray) -> bool:
         """Patterns that are not there yet become columns; True if there was one."""
-        new = [p for p in dict.fromkeys(patterns) if p not in self._has]
+        fresh = [i for i, p in enumerate(patterns) if p not in self._has]
+        new = [patterns[i] for i in fresh]
         if not new:
             return False
         self._has.update(new)
         self.columns += new
+        self._latency_us = np.concatenate([self._latency_us, latency_us[fresh]])
         out = np.array([p.out for p in new], dtype=np.float64)
         rows = np.zeros((len(new), self._first))
         rows[:, : self._classes] = np.array([p.arrived for p in new]) - out
@@ -192,7 +228,7 @@ class _Master:
         order = np.argsort(column, kind="stable")
         starts = np.searchsorted(column[order], np.arange(len(new)))
         self._highs.addCols(
-            len(new), np.zeros(len(new)), np.zeros(len(new)), np.full(len(new), self._infinity), len(index),
+            len(new), np.zeros(len(new)), np.zeros(len(new)), self._most()[-len(new) :], len(index),
             starts.astype(np.int32), index[order].astype(np.int32), value[order],
         )  # fmt: skip
         return True
@@ -216,8 +252,8 @@ class _Master:
         prices = Prices(arriving=arriving.copy(), placing=placing.copy(), migrating=migrating)
         return prices, budgets, -dual[self._first :]
 
-    def whole(self, meter: Meter, share: float, random: np.random.Generator) -> dict[Pattern, int] | None:
-        """Whole numbers of GPUs by pattern with no shortage, from the patterns at hand; None if none was found.
+    def roundings(self, meter: Meter, share: float, random: np.random.Generator) -> Iterator[dict[Pattern, int]]:
+        """Whole numbers of GPUs by pattern with ever less shortage; the last one may have none.
 
         Groups whose patterns are whole in the relaxation keep them at first; then ever more groups are free to change.
         At most `share` of what is left on the meter is used.
@@ -233,26 +269,28 @@ class _Master:
         highs.changeColsIntegrality(count, columns, np.full(count, self._integer, dtype=np.uint8))
         for option, setting in (("presolve", "on"), ("mip_abs_gap", self._slight), ("objective_target", self._slight)):
             highs.setOptionValue(option, setting)
-        end_s = (1 - share) * meter.left_s()
-        for free in FREE_SHARES:
+        end_s = max((1 - share) * meter.left_s(), WHOLE_RESERVE * meter.total_s)
+        for free, part in zip(FREE_SHARES, FREE_TIMES, strict=True):
             loose |= random.random(len(loose)) < free
             fixed = ~loose[group]
             lower = np.where(fixed, np.rint(value), 0.0)
-            upper = np.where(fixed, np.rint(value), self._infinity)
+            upper = np.where(fixed, np.rint(value), self._most())
             highs.changeColsBounds(count, columns, lower, upper)
             if meter.repeats:
                 highs.setOptionValue("mip_max_nodes", WHOLE_NODES_MAX)
             else:
-                highs.setOptionValue("time_limit", highs.getRunTime() + max(1e-3, meter.left_s() - end_s))
+                most_s = max(1e-3, part * (meter.left_s() - end_s))
+                highs.setOptionValue("time_limit", highs.getRunTime() + most_s)
             highs.run()
             meter.spend(WORK_PER_WHOLE * (1 + int(loose.sum())))
             info = highs.getInfo()
-            if info.primal_solution_status == 2 and info.objective_function_value <= self._slight:
+            if info.primal_solution_status == _FEASIBLE:
                 found = highs.getSolution().col_value[self._first :]
-                return {p: round(many) for p, many in zip(self.columns, found, strict=True) if many > 0.5}
+                yield {p: round(many) for p, many in zip(self.columns, found, strict=True) if many > 0.5}
+                if info.objective_function_value <= self._slight:
+                    return
             if meter.over(end_s):
-                break
-        return None
+                return
 
 
 def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
@@ -265,9 +303,7 @@ def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
 
 def _least_steps(problem: Problem) -> Steps:
     """Differences of the tables, each the least from there on; a batch that may not run is never entered."""
-    alone, common = problem.tables.alone_us, problem.tables.common_us
-    own_us = _least_from(np.where(alone[:, :, 1:] < NEVER_US, np.diff(alone, axis=2), NEVER_US))
-    shared_us = _least_from(np.where(common[:, 1:] < NEVER_US, np.diff(common, axis=1), NEVER_US))
+    own_us, shared_us = (_least_from(steps_us) for steps_us in problem.tables.steps_us())
     return Steps(own_us=own_us, shared_us=shared_us, least_us=own_us[:, :, 0].min(axis=1)[:, None] + shared_us)
 
 

@@ -40,7 +40,8 @@ def polish(problem: Problem, incumbent: Incumbent) -> None:
     tiers, given = problem.tiers, given_of(problem)
     limit_us = NEVER_US - 1
     if tiers.balance:
-        limit_us = int(incumbent.value.balance * (1 + tiers.balance_tolerance / 2))
+        allowed_us = int(incumbent.bounds.balance * (1 + tiers.balance_tolerance * (1 - tiers.balance_tolerance)))
+        limit_us = max(incumbent.value.balance, allowed_us)
     if tiers.move and incumbent.placement.moves:
         state = state_of(problem, incumbent.placement)
         if undo(given, state, limit_us):

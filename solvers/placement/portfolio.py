@@ -45,13 +45,11 @@ class _Cascade:
         self._incumbent = Incumbent(problem, self._fitter.place(), Bounds())
         self._note("place", left_s, "everybody is placed where there is room")
         self._stage("certificate and greedy", self._greedy)
-        kept = self._incumbent.placement, self._incumbent.value
         for name in self._chain():
             if self._done():
                 break
             self._stage(name, lambda name=name: self._ask(name))  # type: ignore[misc]
         self._stage("polish", self._polish)
-        del kept
         end_reason = "wanted gap reached" if self._incumbent.gap <= self._gap else self._stages[-2].end_reason
         return Answer(
             placement=self._incumbent.placement,
@@ -79,7 +77,9 @@ class _Cascade:
         self._without_balance = incumbent.placement, incumbent.value
         if not problem.tiers.balance:
             return "balance is off"
-        effort = Effort(name="greedy", attempts=1, noisy=False, steps_max=3, bisects=False, end_s=self._reserve_s())
+        effort = Effort(
+            name="greedy", attempts=1, noisy=False, steps_max=2, patience=4, bisects=False, end_s=self._reserve_s()
+        )
         return self._search.run(effort, self._gap)
 
     def _chain(self) -> tuple[str, ...]:
@@ -90,6 +90,8 @@ class _Cascade:
             return ("search",)
         if self._problem.classes == 1:
             return ("one-class", "columns", "search")
+        if self._problem.tables.batching == "turboserve":
+            return ("patterns", "columns", "search")
         return ("columns", "search")
 
     def _ask(self, name: str) -> str:

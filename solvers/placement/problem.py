@@ -44,6 +44,17 @@ class RoundTables:
     def classes(self) -> int:
         return int(self.alone_us.shape[1])
 
+    def steps_us(self) -> tuple[IntArray, IntArray]:
+        """What one session more adds by its class [types, classes, sessions] and by number [types, sessions].
+
+        `NEVER_US` where the larger batch may not run; beyond the last column nothing is added.
+        """
+        alone = np.concatenate([self.alone_us, self.alone_us[:, :, -1:]], axis=2)
+        common = np.concatenate([self.common_us, self.common_us[:, -1:]], axis=1)
+        own = np.where(alone[:, :, 1:] < NEVER_US, np.diff(alone, axis=2), NEVER_US)
+        shared = np.where(common[:, 1:] < NEVER_US, np.diff(common, axis=1), NEVER_US)
+        return own.astype(np.int64), shared.astype(np.int64)
+
     def latency_us(self, gpu_type: npt.NDArray[np.integer], counts: IntArray) -> IntArray:
         """f of each row: types [rows], counts [rows, classes] -> microseconds [rows], at most about `NEVER_US`."""
         last = self.alone_us.shape[2] - 1

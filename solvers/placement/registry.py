@@ -34,12 +34,48 @@ class Solver(Protocol):
     ) -> Found: ...
 
 
+def _one_class() -> Solver:
+    from solvers.placement.one_class import solve
+
+    return solve
+
+
+def _patterns() -> Solver:
+    from solvers.placement.pattern import solve
+
+    return solve
+
+
 def _columns() -> Solver:
     from solvers.placement.columns import solve_columns
 
     return solve_columns
 
 
+def _cpsat() -> Solver:
+    from solvers.placement.cpsat import solve
+
+    return solve
+
+
+def _highs() -> Solver:
+    from solvers.placement.highs import solve
+
+    return solve
+
+
+def _milp(solver_name: str) -> Solver:
+    from solvers.placement.milp import milp_through
+
+    return milp_through(solver_name)
+
+
 SOLVERS: Mapping[str, Callable[[], Solver]] = {
+    "one-class": _one_class,
+    "patterns": _patterns,
     "columns": _columns,
+    "cpsat": _cpsat,
+    "highs": _highs,
+    "milp": lambda: _milp("HiGHS"),
+    "milp-cbc": lambda: _milp("PULP_CBC_CMD"),
 }
