@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from scheduler.cluster import SessionId
 from scheduler.epoch_plan_json import epoch_plan_json, parse_epoch_plan
 from scheduler.plan_diff import diff_plans
 from scheduler.planner import Planner
@@ -40,11 +41,11 @@ def test_a_plan_does_not_differ_from_itself() -> None:
 
 def test_the_difference_names_sessions_gpus_and_moves() -> None:
     fleet = two_profiles()
-    first = Planner(fleet).step(a_cluster(fleet, "a1@0 a2@0"), 0.0, WORK).plan
+    first = Planner(fleet).step(a_cluster(fleet, "a1@0 a2@1"), 0.0, WORK).plan
     second = Planner(fleet).step(a_cluster(fleet, "a1@0 b1", status={1: "lost"}), 0.0, WORK).plan
     found = diff_plans(first, second)
     assert set(found.seats) == {"a2", "b1"}
-    assert found.seats["b1"][0] is None
+    assert found.seats[SessionId("b1")][0] is None
     assert found.gpus == {gpu(1): ("keep", "off")}
     assert [move.session_id for move in found.moves_new] == ["b1"]
     assert not found.empty

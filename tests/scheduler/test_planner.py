@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.cluster import Snapshot
+from scheduler.cluster import SessionId, Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.fleet import Fleet
 from scheduler.planner import Budget, GpuDecision, Planner, keep_what_is_on
@@ -80,7 +80,7 @@ def test_idle_sessions_stay_where_host_memory_is_full() -> None:
     fleet = two_profiles({"pools.0.host_memory_gib": 4.0})
     plan = a_plan_for(fleet, a_cluster(fleet, "b1@0~ b2@0~ b3", on=1))
     assert plan.moves == ()
-    assert plan.seats[next(reversed(plan.seats))].gpu is None
+    assert plan.seats[SessionId("b3")].gpu is None
 
 
 def test_idle_sessions_stay_while_there_is_room() -> None:
@@ -106,7 +106,7 @@ def test_sessions_of_a_lost_gpu_are_placed_anew() -> None:
     assert validate(snapshot, FLEET)
     plan = a_plan_for(FLEET, snapshot)
     assert moves_of(plan)["a1"].kind == "place"
-    assert plan.seats[snapshot.sessions[next(reversed(snapshot.sessions))].session_id].gpu is None
+    assert plan.seats[SessionId("a2")].gpu is None
 
 
 def test_a_batch_that_may_not_run_is_repaired_by_a_migration() -> None:
