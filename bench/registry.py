@@ -28,8 +28,15 @@ def _offline(size: Size) -> BenchResult:
     return run(size)
 
 
+def _residency(size: Size) -> BenchResult:
+    from bench.residency import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
     "offline": _offline,
+    "residency": _residency,
 }
