@@ -1,9 +1,9 @@
 """How well idle sessions are chosen that keep their state on GPUs, on public traces.
 
 Decides which idle times compete for which room; must never know how a rule values them. Every idle time of a trace asks
-to stay in one memory from its first to its last moment; if it stays, its return saves a transfer of its state. With equal
-states Belady's choice (whoever returns last goes) saves the most transfers; with several sizes a linear program bounds
-what can be saved. Both know the future, the rules do not.
+to stay in one memory from its first to its last moment; if it stays, its return saves a transfer of its state. With
+equal states Belady's choice (whoever returns last goes) saves the most transfers; with several sizes a linear program
+bounds what can be saved. Both know the future, the rules do not.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _chance(gaps: Gaps, fleet: Fleet) -> Score:
         value = np.zeros(len(members))
         for profile in fleet.profiles:
             mine = profiles[members] == profile
-            value[mine] = chances.soon(profile, (now_us - gaps.start_us[members[mine]]) / 1e6)
+            value[mine] = chances.worth(profile, (now_us - gaps.start_us[members[mine]]) / 1e6)
         return value
 
     return score

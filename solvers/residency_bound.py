@@ -14,8 +14,8 @@ Ints = NDArray[np.int64]
 def kept_bound(start: Ints, end: Ints, size: Ints, capacity: int) -> float:
     """At most this much size can be kept: intervals [start, end) [n] are kept whole or in part, at `capacity` at once.
 
-    max size . x subject to sum of size x over the intervals that hold t <= capacity, 0 <= x <= 1. It is enough to ask at
-    starts that an end follows: between them intervals only begin, so that the last one sees them all.
+    max size . x subject to sum of size x over the intervals that hold t <= capacity, 0 <= x <= 1. It is enough to ask
+    at starts that an end follows: between them intervals only begin, so that the last one sees them all.
     """
     import highspy
 
