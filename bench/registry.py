@@ -34,9 +34,16 @@ def _residency(size: Size) -> BenchResult:
     return run(size)
 
 
+def _solve_scaling(size: Size) -> BenchResult:
+    from bench.solve_scaling import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
     "offline": _offline,
     "residency": _residency,
+    "solve-scaling": _solve_scaling,
 }

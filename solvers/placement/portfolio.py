@@ -63,9 +63,7 @@ class _Cascade:
 
     def _greedy(self) -> str:
         problem, incumbent, meter = self._problem, self._incumbent, self._meter
-        served = bool((self._fitter.served == problem.waiting).all())
-        asked = problem if served else replace(problem, waiting=np.zeros_like(problem.waiting))
-        incumbent.prove(certificate(asked, self._fitter.given))
+        certain = self._prove()
         on_time = problem.tiers.meet and bool((problem.target_us < NO_TARGET_US).any())
         self._search = LevelSearch(self._fitter, incumbent, meter, on_time=on_time, seed=self._seed)
         if (on_time and incumbent.value.meet) or incumbent.value.leave or incumbent.value.repair:
@@ -74,6 +72,8 @@ class _Cascade:
                 self._search.free()
         if incumbent.value.meet > incumbent.bounds.meet:
             improve_lateness(problem, incumbent, meter)
+        if not certain:
+            self._prove()
         self._without_balance = incumbent.placement, incumbent.value
         if not problem.tiers.balance:
             return "balance is off"
@@ -81,6 +81,17 @@ class _Cascade:
             name="greedy", attempts=1, noisy=False, steps_max=2, patience=4, bisects=False, end_s=self._reserve_s()
         )
         return self._search.run(effort, self._gap)
+
+    def _prove(self) -> bool:
+        """The certificate; True if it counts those who wait, which it may once everybody is known to be served.
+
+        Where batches have to be repaired, or somebody has no place, the best placements may leave others waiting.
+        """
+        problem, value = self._problem, self._incumbent.value
+        served = value.repair == 0 and sum(value.serve) == 0
+        asked = problem if served else replace(problem, waiting=np.zeros_like(problem.waiting))
+        self._incumbent.prove(certificate(asked, self._fitter.given))
+        return served
 
     def _chain(self) -> tuple[str, ...]:
         """Who is asked after greedy, in turn."""

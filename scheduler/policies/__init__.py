@@ -1,0 +1,1 @@
+"""Policies: each decides a plan from a snapshot, and nothing else."""
