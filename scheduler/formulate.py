@@ -79,7 +79,7 @@ def formulate(
         memory_mib=room,
         state_mib=sizes,
         target_us=np.array([round(fleet.target_ms(name) * 1000) for name in profiles], np.int64),
-        transfer_us=_transfers_us(fleet, profiles, running[leaving].any(axis=0)),
+        transfer_us=_transfers_us(fleet, profiles, running[leaving].sum(axis=0) > 0),
         lateness_weight=np.ones(len(profiles), np.int64),
         priority_rank=_ranks(levels, len(profiles)),
         moves_max=max(0, budget.moves),
