@@ -28,6 +28,12 @@ def _offline(size: Size) -> BenchResult:
     return run(size)
 
 
+def _residency(size: Size) -> BenchResult:
+    from bench.residency import run
+
+    return run(size)
+
+
 def _solve_scaling(size: Size) -> BenchResult:
     from bench.solve_scaling import run
 
@@ -44,6 +50,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
     "offline": _offline,
+    "residency": _residency,
     "solve-scaling": _solve_scaling,
     "forecast": _forecast,
 }

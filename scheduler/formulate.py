@@ -19,7 +19,7 @@ from scheduler.planner_settings import PlannerSettings
 from scheduler.round_tables import round_tables
 from scheduler.sizes import MIB_PER_GIB, host_room_mib, room_mib, state_mib
 from scheduler.transfers import transfer_s
-from solvers.placement.problem import UNLIMITED, IntArray, Problem
+from solvers.placement.problem import UNLIMITED, BoolArray, IntArray, Problem
 
 Ranks = npt.NDArray[np.int32]
 
@@ -79,7 +79,7 @@ def formulate(
         memory_mib=room,
         state_mib=sizes,
         target_us=np.array([round(fleet.target_ms(name) * 1000) for name in profiles], np.int64),
-        transfer_us=np.array([_transfer_us(fleet, name) for name in profiles], np.int64),
+        transfer_us=_transfers_us(fleet, profiles, running[leaving].sum(axis=0) > 0),
         lateness_weight=np.ones(len(profiles), np.int64),
         priority_rank=_ranks(levels, len(profiles)),
         moves_max=max(0, budget.moves),
@@ -270,7 +270,12 @@ def _without_holes(rank: Ranks) -> Ranks:
     return np.unique(rank, return_inverse=True)[1].astype(np.int32)
 
 
-def _transfer_us(fleet: Fleet, profile: str) -> int:
-    """The slowest way that a migration can take in this fleet."""
+def _transfers_us(fleet: Fleet, profiles: Sequence[str], drained: BoolArray) -> IntArray:
+    """The slowest way that a migration can take in this fleet; none for classes on GPUs that are to be emptied.
+
+    Those have to go, and pay the transfer once whenever they do. If it counted as lateness, a profile whose transfer
+    alone exceeds what its target leaves could never be drained, because targets come before drains.
+    """
     one_node = sum(pool.nodes for pool in fleet.pools) == 1
-    return round(transfer_s(fleet, profile, same_node=one_node) * 1_000_000)
+    slowest_us = [round(transfer_s(fleet, name, same_node=one_node) * 1_000_000) for name in profiles]
+    return np.where(drained, 0, np.array(slowest_us, np.int64))

@@ -182,7 +182,7 @@ class Planner:
 
 
 def _of_everybody(problem: Problem, answer: Answer, quick: Answer) -> Answer:
-    """An answer for those admitted, valued with all who wait; only the bound for everybody still bounds who is served."""
+    """An answer for those admitted, valued with all who wait; only the bound for everybody holds for `serve`."""
     return replace(
         answer,
         value=evaluate(problem, answer.placement),

@@ -5,7 +5,7 @@ Decides by the chance that each returns soon, learnt from past idle times; must 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,15 +22,22 @@ from solvers.placement.problem import UNLIMITED, IntArray
 Chances = npt.NDArray[np.float64]
 
 
-class ReturnChances:
-    """How likely an idle session returns soon, given how long it has been idle already.
+_WINDOWS_S = 2.0 ** np.arange(0, 12)  # for how long a state may be kept on trial: 1 s to 34 min
 
-    Out of n past idle times of a profile longer than a, and g sessions that never came back, those that ended within
-    the horizon after a: P = (#(a, a + horizon] + 1/2) / (n + g + 1). The halves keep rare cases from being certain.
+_UNSEEN_S = 60.0  # before a session idles longer than any seen, it is taken to return within about a minute
+
+
+class ReturnChances:
+    """What past idle times say about an idle session, given how long it has been idle already.
+
+    Of n past idle times of its profile longer than a, and g sessions that never came back, those that ended within w
+    more seconds: P = (#(a, a + w] + 1 - exp(-w / (a + 60 s))) / (n + g + 1). One made-up case stands for what was never
+    seen: the longer a session is idle, the longer it will be. Without any past, who idles longest goes first.
     """
 
     def __init__(self, history: History, horizon_s: float) -> None:
         self._lengths = {profile: np.sort(np.array(lengths)) for profile, lengths in history.idle_s.items()}
+        self._sums = {profile: np.append(0.0, np.cumsum(lengths)) for profile, lengths in self._lengths.items()}
         self._gone = history.gone
         self._horizon_s = horizon_s
 
@@ -40,7 +47,24 @@ class ReturnChances:
         before = np.searchsorted(lengths, idle_s, side="right")
         until = np.searchsorted(lengths, idle_s + self._horizon_s, side="right")
         beyond = len(lengths) - before + self._gone.get(profile, 0)
-        return np.asarray((until - before + 0.5) / (beyond + 1.0), dtype=np.float64)
+        unseen = -np.expm1(-self._horizon_s / (idle_s + _UNSEEN_S))
+        return np.asarray((until - before + unseen) / (beyond + 1.0), dtype=np.float64)
+
+    def worth(self, profile: str, idle_s: npt.NDArray[np.float64]) -> Chances:
+        """Returns per second of room, for the best time to give up: max over w of P(w) / E[min(time left, w)].
+
+        This is the index of Gittins for keeping one state at a time. It is the hazard of a return where that falls, and
+        looks beyond the next seconds where returns come later.
+        """
+        lengths = self._lengths.get(profile, np.zeros(0))
+        sums = self._sums.get(profile, np.zeros(1))
+        before = np.searchsorted(lengths, idle_s, side="right")[:, None]
+        until = np.searchsorted(lengths, idle_s[:, None] + _WINDOWS_S, side="right")
+        beyond = len(lengths) - before + self._gone.get(profile, 0)
+        returns = until - before
+        seconds = sums[until] - sums[before] - returns * idle_s[:, None] + (beyond - returns) * _WINDOWS_S
+        index = (returns + _WINDOWS_S / (idle_s[:, None] + _UNSEEN_S)) / (seconds + _WINDOWS_S)
+        return np.asarray(index.max(axis=1), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,35 +129,38 @@ def choose(
 ) -> list[tuple[Session, str]]:
     """Who has to go and why, the least valuable first.
 
-    A state costs room in proportion to the transfer that keeping it saves, so its value per MiB is its chance. While
-    everybody fits beside the reserve, nobody goes, however unlikely a return.
+    A state takes room in proportion to the transfer that keeping it saves, so that sizes cancel out. While everybody
+    fits beside the reserve, nobody goes, however unlikely a return.
     """
     if crowd.leaving:
         return [(session, "drain") for session in crowd.sessions]
     held = sum(size[session.profile] for session in crowd.sessions)
     if held <= crowd.room_mib - crowd.reserve_mib:
         return []
-    chance = _chances(crowd.sessions, chances, now_s)
-    order = sorted(crowd.sessions, key=lambda s: (chance[s.session_id], s.since_s, s.session_id))
+    chance = _looked_up(crowd.sessions, chances.soon, now_s)
+    worth = _looked_up(crowd.sessions, chances.worth, now_s)
+    order = sorted(crowd.sessions, key=lambda s: (worth[s.session_id], s.since_s, s.session_id))
     gone: list[tuple[Session, str]] = []
     for session in order:
-        if held <= crowd.room_mib and (
-            held <= crowd.room_mib - crowd.reserve_mib or chance[session.session_id] >= chance_min
-        ):
+        if held <= crowd.room_mib - crowd.reserve_mib:
             break
+        if held <= crowd.room_mib and chance[session.session_id] >= chance_min:
+            continue
         gone.append((session, "memory" if held > crowd.room_mib else "idle"))
         held -= size[session.profile]
     return gone
 
 
-def _chances(sessions: Sequence[Session], chances: ReturnChances, now_s: float) -> dict[str, float]:
+def _looked_up(
+    sessions: Sequence[Session], chances: Callable[[str, npt.NDArray[np.float64]], Chances], now_s: float
+) -> dict[str, float]:
     by_profile: dict[str, list[Session]] = {}
     for session in sessions:
         by_profile.setdefault(session.profile, []).append(session)
     found: dict[str, float] = {}
     for profile, members in by_profile.items():
-        soon = chances.soon(profile, np.array([max(0.0, now_s - session.since_s) for session in members]))
-        found.update(zip((session.session_id for session in members), soon.tolist(), strict=True))
+        values = chances(profile, np.array([max(0.0, now_s - session.since_s) for session in members]))
+        found.update(zip((session.session_id for session in members), values.tolist(), strict=True))
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from scheduler import events
 from scheduler.cluster import GpuId, SessionId, Snapshot
@@ -21,12 +21,20 @@ from tests.scheduler.clusters import WORK, two_profiles
 
 SESSIONS_MAX = 12
 
+_ARRIVALS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1)), min_size=1, max_size=4)
+
 
 class Fleets(RuleBasedStateMachine):
     """A fleet of four GPUs whose executor may be slow, lose GPUs and fail moves."""
 
-    @initialize(host_gib=st.sampled_from([None, 8.0, 64.0]), moves=st.sampled_from([None, 0, 1, 4]))
-    def begin(self, host_gib: float | None, moves: int | None) -> None:
+    @initialize(
+        host_gib=st.sampled_from([None, 8.0, 64.0]),
+        moves=st.sampled_from([None, 1, 4]),
+        on=st.integers(2, 4),
+        profiles=st.lists(st.sampled_from("ab"), min_size=4, max_size=SESSIONS_MAX),
+    )
+    def begin(self, host_gib: float | None, moves: int | None, on: int, profiles: list[str]) -> None:
+        """A fleet at work: some GPUs are on, and whoever fits is placed."""
         pool: dict[str, Any] = {"gpu_type": "h100", "nodes": 2, "gpus_per_node": 2}
         if host_gib is not None:
             pool["host_memory_gib"] = host_gib
@@ -35,9 +43,11 @@ class Fleets(RuleBasedStateMachine):
         self.state = ClusterState(all_off(self.fleet))
         self.now_s = 0.0
         self.opened = 0
-        for gpu_id in list(self._snapshot.gpus)[:2]:
+        for gpu_id in list(self._snapshot.gpus)[:on]:
             self._tell(events.GpuStarting(gpu_id=gpu_id, ready_s=0.0))
             self._tell(events.GpuReady(gpu_id=gpu_id))
+        self.open([(profile, 0) for profile in profiles])
+        self._carry_out(self._planned())
 
     def _with_moves(self, moves: int | None) -> Fleet:
         return self.fleet.model_copy(update={"budget": self.fleet.budget.model_copy(update={"moves_per_epoch": moves})})
@@ -50,45 +60,44 @@ class Fleets(RuleBasedStateMachine):
         self.now_s += 0.25
         self.state.apply(event, self.now_s)
 
-    def _some_session(self, data: st.DataObject, *statuses: str) -> SessionId | None:
+    def _some_sessions(self, data: st.DataObject, *statuses: str) -> list[SessionId]:
         found = [s.session_id for s in self._snapshot.sessions.values() if s.status in statuses]
-        return data.draw(st.sampled_from(found)) if found else None
+        return data.draw(st.lists(st.sampled_from(found), unique=True, max_size=3)) if found else []
 
     def _some_gpu(self, data: st.DataObject, *statuses: str) -> GpuId | None:
         found = [g.gpu_id for g in self._snapshot.gpus.values() if g.status in statuses]
         return data.draw(st.sampled_from(found)) if found else None
 
-    @precondition(lambda self: len(self._snapshot.sessions) < SESSIONS_MAX)
-    @rule(profile=st.sampled_from("ab"), priority=st.integers(0, 1))
-    def open(self, profile: str, priority: int) -> None:
-        self.opened += 1
-        session_id = SessionId(f"{profile}{self.opened}")
-        self._tell(events.SessionOpened(session_id=session_id, profile=profile, priority=priority))
+    @rule(arrivals=_ARRIVALS)
+    def open(self, arrivals: list[tuple[str, int]]) -> None:
+        for profile, priority in arrivals[: SESSIONS_MAX - len(self._snapshot.sessions)]:
+            self.opened += 1
+            session_id = SessionId(f"{profile}{self.opened}")
+            self._tell(events.SessionOpened(session_id=session_id, profile=profile, priority=priority))
 
-    @rule(data=st.data())
-    def go_idle(self, data: st.DataObject) -> None:
-        session_id = self._some_session(data, "active", "waiting")
-        if session_id is not None:
+    @rule(data=st.data(), passed_s=st.sampled_from([0.0, 10.0, 100.0]), some=st.booleans())
+    def epoch(self, data: st.DataObject, passed_s: float, some: bool) -> None:
+        """Sessions idle, return, close and arrive; then a plan begins its first wave, or some of it."""
+        for session_id in self._some_sessions(data, "active", "waiting"):
             self._tell(events.SessionIdled(session_id=session_id))
-
-    @rule(data=st.data())
-    def come_back(self, data: st.DataObject) -> None:
-        session_id = self._some_session(data, "idle", "suspended")
-        if session_id is not None:
+        for session_id in self._some_sessions(data, "idle", "suspended"):
             self._tell(events.SessionActivated(session_id=session_id))
-
-    @rule(data=st.data())
-    def close(self, data: st.DataObject) -> None:
-        session_id = self._some_session(data, "active", "waiting", "idle", "suspended")
-        if session_id is not None:
+        for session_id in self._some_sessions(data, "active", "waiting", "idle", "suspended")[:2]:
             self._tell(events.SessionClosed(session_id=session_id))
+        self.open(data.draw(_ARRIVALS))
+        self.now_s += passed_s
+        plan = self._planned()
+        first = [move.session_id for move in plan.moves if move.wave == 0]
+        for session_id in data.draw(st.lists(st.sampled_from(first), unique=True)) if some and first else first:
+            self._begin(session_id, plan)
 
-    @rule(data=st.data(), kind=st.sampled_from(["lose", "drain", "keep", "stop", "start"]))
+    @rule(data=st.data(), kind=st.sampled_from(["lose", "drain", "drain", "keep", "start", "start"]))
     def switch(self, data: st.DataObject, kind: str) -> None:
         if kind == "start":
             gpu_id = self._some_gpu(data, "off", "lost")
             if gpu_id is not None:
                 self._tell(events.GpuStarting(gpu_id=gpu_id, ready_s=self.now_s + 1))
+                self._tell(events.GpuReady(gpu_id=gpu_id))
         elif kind == "keep":
             gpu_id = self._some_gpu(data, "starting", "draining")
             if gpu_id is not None:
@@ -97,21 +106,14 @@ class Fleets(RuleBasedStateMachine):
             gpu_id = self._some_gpu(data, "ready")
             if gpu_id is not None:
                 self._tell(events.GpuDraining(gpu_id=gpu_id))
-        elif kind == "lose":
+        else:
             gpu_id = self._some_gpu(data, "ready", "draining", "starting")
             if gpu_id is not None:
                 self._tell(events.GpuLost(gpu_id=gpu_id))
-        else:
-            gpu_id = self._some_gpu(data, "lost")
-            if gpu_id is not None:
-                self._tell(events.GpuStopped(gpu_id=gpu_id))
 
     @rule(moves=st.sampled_from([None, 0, 1, 2, 4]))
     def change_budget(self, moves: int | None) -> None:
         self.fleet = self._with_moves(moves)
-
-    @rule()
-    def end_epoch(self) -> None:
         self._tell(events.EpochEnded())
 
     @rule(data=st.data())
@@ -123,16 +125,6 @@ class Fleets(RuleBasedStateMachine):
                     self._tell(events.MoveEnded(session_id=session_id))
                 case "fail":
                     self._tell(events.MoveFailed(session_id=session_id))
-
-    @rule(data=st.data(), passed_s=st.sampled_from([0.0, 10.0, 100.0]))
-    def plan(self, data: st.DataObject, passed_s: float) -> None:
-        """Plan, and begin the first wave; what it needs before the second may never end."""
-        self.now_s += passed_s
-        plan = self._planned()
-        count = data.draw(st.integers(0, len(plan.moves)))
-        for move in plan.moves[:count]:
-            if move.wave == 0:
-                self._begin(move.session_id, plan)
 
     @rule()
     def settle(self) -> None:
@@ -204,5 +196,5 @@ class Fleets(RuleBasedStateMachine):
 
 TestFleets = Fleets.TestCase
 TestFleets.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
