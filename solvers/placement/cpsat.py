@@ -175,6 +175,7 @@ class CpSatModel:
         tables, kinds = self._problem.tables, self._problem.gpu_type.tolist()
         alone, common, base = finite(tables.alone_us), finite(tables.common_us), finite_base(tables)
         able_total = able(self._problem)[1]
+        self._keep_to_reach()
         self._round: list[cp_model.LinearExprT] = []
         for g in self._gpus:
             t = kinds[g]
@@ -197,6 +198,13 @@ class CpSatModel:
                 self._model.add(shown >= NEVER_US * self._broken[g])
                 latency = shown
             self._round.append(latency)
+
+    def _keep_to_reach(self) -> None:
+        """Arrivals and placements together are no more than a GPU could run; each alone is no more by its range."""
+        reach = self._reach
+        enter_max = reach.most - self._problem.running
+        for g, k in np.argwhere(reach.arrive_max + reach.place_max > enter_max).tolist():
+            self._model.add(self._arrived[g][k] + self._placed[g][k] <= int(enter_max[g, k]))
 
     def _meet_targets(self) -> None:
         """Weighted microseconds beyond targets, session by session; whoever arrived also waits for its state."""
