@@ -88,12 +88,7 @@ def parse_decision(data: Any, source: str) -> DecisionRecord:
         decision = parse_epoch_plan(file.plan, source)
     except BadInputError as error:
         _refuse(source, [f"plan.{finding.message}" for finding in error.findings])
-    strange = [
-        f"plan.seats: there is no session {name}" for name in decision.plan.seats if name not in snapshot.sessions
-    ]
-    wrong = strange or [
-        f"plan: {message}" for message in check_plan(snapshot, fleet, decision.plan, file.settings.limits)
-    ]
+    wrong = [f"plan: {message}" for message in check_plan(snapshot, fleet, decision.plan, file.settings.limits)]
     if wrong:
         _refuse(source, wrong)
     return DecisionRecord(fleet=fleet, settings=file.settings, snapshot=snapshot, now_s=file.now_s, decision=decision)

@@ -89,7 +89,7 @@ class Planner:
         gpus = self._count_gpus(snapshot, self._fleet, now_s, meter)
         aims = _stopped_when_empty(gpus.aims, snapshot)
         formulated = formulate(snapshot, self._fleet, self._settings, now_s, aims)
-        answer, fallback = self._placed(formulated, meter)
+        answer, fallback = self.place(formulated, meter)
         wanted = self._moves(formulated, answer, snapshot, now_s)
         moves, dropped = arrange(wanted, snapshot, self._fleet, self._settings.limits)
         plan = _plan(snapshot, aims, moves)
@@ -103,7 +103,7 @@ class Planner:
             scale_in_wanted=gpus.scale_in_wanted,
         )
 
-    def _placed(self, formulated: Formulated, meter: Meter) -> tuple[Answer | None, str | None]:
+    def place(self, formulated: Formulated, meter: Meter) -> tuple[Answer | None, str | None]:
         """The best placement; None where there is no GPU to speak of.
 
         Where not everybody can be served and priorities compete, who waits is admitted level by level first.

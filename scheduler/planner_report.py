@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from scheduler.plan import StageTime, TierName, TierReport
 from solvers.placement.problem import Problem
-from solvers.placement.solution import Answer, Bounds, Value
+from solvers.placement.solution import TIERS, Answer, Bounds, Value
 
 _UNITS: dict[str, tuple[str, float]] = {  # unit, and how many of the solvers' units are one
     "repair": ("MiB and sessions", 1.0),
@@ -57,6 +57,19 @@ def tier_reports(
         if tier == "meet" and pay is not None:
             reports.append(pay)
     return tuple(reports)
+
+
+def tier_values(problem: Problem, value: Value) -> dict[TierName, float]:
+    """A value tier by tier in the units of the reports; only tiers that count."""
+    tiers = problem.tiers
+    counts = {"meet": tiers.meet, "leave": tiers.leave, "balance": tiers.balance, "move": tiers.move}
+    counts |= {"smooth": tiers.smooth}
+    return {tier: _number(tier, value) / _UNITS[tier][1] for tier in TIERS if counts.get(tier, True)}
+
+
+def unit_of(tier: TierName) -> str:
+    """What a number of this tier counts."""
+    return _UNITS[tier][0]
 
 
 def stage_times(answer: Answer) -> tuple[StageTime, ...]:

@@ -1,0 +1,307 @@
+"""Why one session of a decision moves or stays, from the values of the plan with and without that one change.
+
+Decides which tier or limit holds a session where it is or drives it away; must never search for another plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from scheduler.cluster import Session
+from scheduler.decision_json import DecisionRecord
+from scheduler.formulate import Formulated, formulate
+from scheduler.plan import Move, TierName
+from scheduler.planner_report import tier_values, unit_of
+from scheduler.sizes import MIB_PER_GIB, room_mib, state_mib
+from solvers.placement.check import evaluate, violations
+from solvers.placement.problem import NEVER_US, Problem
+from solvers.placement.solution import Placement, Value, better
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """What binds a session, in words and in the figures that the words rest on."""
+
+    tier: TierName | None  # the tier that would suffer; None: a limit, or nothing
+    text: str
+    figures: Mapping[str, float] = field(default_factory=dict)  # by name with its unit last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The first tier in which two values differ; `by` is negative where the one asked about is better."""
+
+    tier: TierName
+    by: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.tier} would be {abs(self.by):,.4g} {self.unit} {'worse' if self.by > 0 else 'better'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A decision as numbers again: the problem, and what the plan makes of it."""
+
+    record: DecisionRecord
+    formulated: Formulated
+    placement: Placement  # of the moves that the plan makes
+    value: Value
+    before: Value
+
+    @property
+    def problem(self) -> Problem:
+        return self.formulated.problem
+
+    def class_of(self, session: Session) -> int:
+        return self.formulated.profiles.index(session.profile)
+
+    def latency_ms(self, placement: Placement, row: int) -> float:
+        return float(self.problem.latency_us(placement.after(self.problem))[row]) / 1000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherPlace:
+    """Where a session that stays could go instead, and what the plan would be worth then."""
+
+    row: int
+    value: Value
+
+
+def case_of(record: DecisionRecord) -> Case:
+    """Formulate the snapshot again, with the GPUs as they were decided; the moves of the plan are its placement."""
+    plan = record.decision.plan
+    formulated = formulate(record.snapshot, record.fleet, record.settings, record.now_s, plan.gpus)
+    problem = formulated.problem
+    placement = Placement.unchanged(problem)
+    for move in plan.moves:
+        if move.target is None:
+            continue
+        k = formulated.profiles.index(record.snapshot.sessions[move.session_id].profile)
+        row = formulated.row_of[move.target]
+        if move.source is None:
+            placement.placed[row, k] += 1
+        else:
+            placement.arrived[row, k] += 1
+            placement.out[formulated.row_of[move.source], k] += 1
+    return Case(
+        record=record,
+        formulated=formulated,
+        placement=placement,
+        value=evaluate(problem, placement),
+        before=evaluate(problem, Placement.unchanged(problem)),
+    )
+
+
+def first_difference(problem: Problem, value: Value, than: Value) -> Difference | None:
+    """The tier that decides between two values, in the order of the objective; None if none does."""
+    own, other = tier_values(problem, value), tier_values(problem, than)
+    near = problem.tiers.balance_tolerance * max(value.balance, than.balance)
+    for tier in own:
+        if tier == "serve" and value.serve != than.serve:
+            first = next(a - b for a, b in zip(value.serve, than.serve, strict=True) if a != b)
+            return Difference(tier=tier, by=first, unit=unit_of(tier))
+        if own[tier] == other[tier] or (tier == "balance" and abs(value.balance - than.balance) <= near):
+            continue
+        return Difference(tier=tier, by=own[tier] - other[tier], unit=unit_of(tier))
+    return None
+
+
+def why_it_migrates(case: Case, move: Move) -> Constraint:
+    """What the plan would suffer if everything went as planned but for this one migration."""
+    problem, formulated = case.problem, case.formulated
+    assert move.source is not None
+    assert move.target is not None
+    k = case.class_of(case.record.snapshot.sessions[move.session_id])
+    row, target = formulated.row_of[move.source], formulated.row_of[move.target]
+    without = _moved(case.placement, row, target, k, -1)
+    value = evaluate(problem, without)
+    found = first_difference(problem, value, case.value)
+    if found is None or found.by < 0:
+        words = "nothing is lost" if found is None else str(found)
+        return Constraint(tier=None, text=f"by itself this move is not needed: without it alone {words}")
+    latency_ms = case.latency_ms(without, row)
+    tell = _TELLS.get(found.tier)
+    if tell is not None:
+        return tell(case, without, row, latency_ms)
+    text = f"without it {found}"
+    return Constraint(tier=found.tier, text=text, figures={"worse_by": found.by})
+
+
+def _broken(case: Case, without: Placement, row: int, latency_ms: float) -> Constraint:
+    problem, gpu_id = case.problem, case.formulated.gpu_ids[row]
+    held, room = int(without.after(problem)[row] @ problem.state_mib), int(problem.memory_mib[row])
+    if held > room:
+        return _memory("repair", f"GPU {gpu_id} would hold", held, room)
+    count = int(without.after(problem)[row].sum())
+    text = f"a batch of {count} sessions may not run on GPU {gpu_id}"
+    return Constraint(tier="repair", text=text, figures={"sessions": count})
+
+
+def _late(case: Case, without: Placement, row: int, latency_ms: float) -> Constraint:
+    problem, formulated = case.problem, case.formulated
+    after = without.after(problem)[row]
+    targets = [(int(problem.target_us[k]) / 1000.0, formulated.profiles[k]) for k in np.flatnonzero(after)]
+    target_ms, profile = min(targets)
+    text = f"GPU {formulated.gpu_ids[row]} would run at {latency_ms:.0f} ms, above the {target_ms:.0f} ms target"
+    return Constraint(
+        tier="meet", text=f"{text} of {profile}", figures={"latency_ms": latency_ms, "target_ms": target_ms}
+    )
+
+
+def _emptied(case: Case, without: Placement, row: int, latency_ms: float) -> Constraint:  # noqa: ARG001
+    return Constraint(tier="leave", text=f"GPU {case.formulated.gpu_ids[row]} is to be emptied")
+
+
+def _worst(case: Case, without: Placement, row: int, latency_ms: float) -> Constraint:  # noqa: ARG001
+    worst_ms = case.value.balance / 1000.0
+    gain = (latency_ms - worst_ms) / latency_ms
+    text = f"GPU {case.formulated.gpu_ids[row]} would run at {latency_ms:.0f} ms and be the worst"
+    return Constraint(
+        tier="balance",
+        text=f"{text}; with the move the worst is {worst_ms:.0f} ms, {gain:.1%} less",
+        figures={"latency_ms": latency_ms, "worst_ms": worst_ms, "gain_share": gain},
+    )
+
+
+_Tell = Callable[[Case, Placement, int, float], Constraint]
+_TELLS: Mapping[TierName, _Tell] = {"repair": _broken, "meet": _late, "leave": _emptied, "balance": _worst}
+
+
+def why_it_enters(case: Case, session: Session, move: Move) -> Constraint:
+    """Somebody who waits is served as soon as there is room."""
+    assert move.target is not None
+    problem, row = case.problem, case.formulated.row_of[move.target]
+    latency_ms = case.latency_ms(case.placement, row)
+    waited_s = case.record.now_s - session.since_s
+    free = int(problem.memory_mib[row] - case.placement.after(problem)[row] @ problem.state_mib) / MIB_PER_GIB
+    text = f"it waits since {waited_s:.1f} s, and GPU {move.target} has room: it will run at {latency_ms:.0f} ms"
+    figures = {"waited_s": waited_s, "latency_ms": latency_ms, "left_gib": free}
+    return Constraint(tier="serve", text=f"{text} with {free:.1f} GiB left", figures=figures)
+
+
+def why_it_waits(case: Case, session: Session) -> Constraint:
+    """What every GPU that receives sessions lacks."""
+    problem, k = case.problem, case.class_of(session)
+    rows = np.flatnonzero(problem.receives)
+    if not len(rows):
+        return Constraint(tier="serve", text="no GPU is ready to take sessions")
+    held = problem.running + case.placement.arrived + case.placement.placed
+    free = (problem.memory_mib - held @ problem.state_mib)[rows]
+    more = case.placement.after(problem)
+    more[:, k] += 1
+    runs = problem.latency_us(more)[rows] < NEVER_US
+    fits = free >= problem.state_mib[k]
+    if (fits & runs).any():
+        gpu_id = case.formulated.gpu_ids[rows[np.flatnonzero(fits & runs)[0]]]
+        return Constraint(tier="serve", text=f"GPU {gpu_id} has room, and no move to it was found in this epoch")
+    figures = {
+        "gpus": len(rows),
+        "without_memory": int((~fits).sum()),
+        "batch_full": int((fits & ~runs).sum()),
+        "most_free_gib": float(free.max()) / MIB_PER_GIB,
+        "state_gib": float(problem.state_mib[k]) / MIB_PER_GIB,
+    }
+    text = f"{figures['without_memory']} of {len(rows)} GPUs have no memory for its {figures['state_gib']:.1f} GiB"
+    return Constraint(
+        tier="serve",
+        text=f"{text} (at most {figures['most_free_gib']:.1f} GiB is free), {figures['batch_full']} no place in a batch",
+        figures=figures,
+    )
+
+
+def why_it_is_offloaded(case: Case, session: Session, move: Move) -> Constraint:
+    """The room that is left to idle states, or that a batch cannot run with somebody in it."""
+    record, problem = case.record, case.problem
+    assert move.source is not None
+    row = case.formulated.row_of[move.source]
+    if session.status == "active":
+        after = case.placement.after(problem)[row]
+        held, room = int(after @ problem.state_mib), int(problem.memory_mib[row])
+        if held > room:
+            return _memory("repair", f"GPU {move.source} would hold", held, room)
+        text = f"a batch of {after.sum()} sessions may not run on GPU {move.source}, and nobody can migrate out of it"
+        return Constraint(tier="repair", text=text, figures={"sessions": int(after.sum())})
+    if move.reason == "drain":
+        return Constraint(tier=None, text=f"GPU {move.source} is to be emptied")
+    entering = (case.placement.arrived + case.placement.placed)[row]
+    room = int(case.formulated.idle_room_mib[row] - entering @ problem.state_mib)
+    held = sum(state_mib(record.fleet, one.profile) for one in case.formulated.idle.get(row, ()))
+    if move.reason == "memory":
+        return _memory(None, f"idle sessions on GPU {move.source} hold", held, room)
+    whole = room_mib(record.fleet, record.snapshot.gpus[move.source].gpu_type)
+    reserve = int(record.settings.idle.reserve_share * whole)
+    found = _memory(None, f"idle sessions on GPU {move.source} hold", held, room - reserve)
+    text = f"{found.text} outside the reserve of {reserve / MIB_PER_GIB:.1f} GiB, and it is unlikely to return soon"
+    return replace(found, text=text, figures={**found.figures, "reserve_gib": reserve / MIB_PER_GIB})
+
+
+def why_it_stays(case: Case, session: Session) -> tuple[Constraint, OtherPlace | None]:
+    """What the best single move of an active session would cost, with all else as planned."""
+    problem, formulated = case.problem, case.formulated
+    assert session.gpu is not None
+    row, k = formulated.row_of[session.gpu], case.class_of(session)
+    latency_ms = case.latency_ms(case.placement, row)
+    here = f"GPU {session.gpu} will run at {latency_ms:.0f} ms, its target is {problem.target_us[k] / 1000:.0f} ms"
+    figures = {"latency_ms": latency_ms, "target_ms": float(problem.target_us[k]) / 1000.0}
+    best = None
+    for target in _unlike_targets(case, row):
+        moved = _moved(case.placement, row, target, k, +1)
+        if not violations(problem, moved):
+            value = evaluate(problem, moved)
+            if best is None or better(problem, value, best.value):
+                best = OtherPlace(row=target, value=value)
+    if best is None:
+        return Constraint(tier=None, text=f"{here}; {_limit(case, row)}", figures=figures), None
+    found = first_difference(problem, best.value, case.value)
+    text = f"{here}; on GPU {formulated.gpu_ids[best.row]}, the best of the others, {found or 'nothing would change'}"
+    tier = None
+    if found is not None and found.by > 0:
+        tier = found.tier
+    elif found is not None and found.tier == "balance":
+        gain = 1 - best.value.balance / case.value.balance
+        least = problem.tiers.balance_gain_min
+        if gain < least and case.value.meet == 0:
+            text += f", {gain:.1%}, and a migration has to gain {least:.1%}"
+    return Constraint(tier=tier, text=text, figures=figures), best
+
+
+def _unlike_targets(case: Case, source: int) -> Iterator[int]:
+    """One of each kind of GPU: equal GPUs with equal contents and room are equally good."""
+    problem, placement = case.problem, case.placement
+    after, arrived = placement.after(problem), placement.arrived.sum(axis=1)
+    entering = placement.arrived + placement.placed
+    seen: set[tuple[int, ...]] = set()
+    for row in np.flatnonzero(problem.receives):
+        key = (problem.gpu_type[row], problem.memory_mib[row], problem.in_max[row] - arrived[row])
+        kind = (*map(int, key), *map(int, after[row]), *map(int, entering[row]), *map(int, placement.out[row]))
+        if row != source and kind not in seen:
+            seen.add(kind)
+            yield int(row)
+
+
+def _limit(case: Case, row: int) -> str:
+    """Why an active session cannot be moved at all."""
+    problem, placement = case.problem, case.placement
+    if placement.moves >= problem.moves_max:
+        return f"the budget of {problem.moves_max} migrations in this epoch is used up"
+    if placement.out[row].sum() >= problem.out_max[row]:
+        return f"no more than {problem.out_max[row]} sessions may leave this GPU in this epoch"
+    return "no other GPU can take it within the budget"
+
+
+def _memory(tier: TierName | None, what: str, held_mib: int, room_mib_: int) -> Constraint:
+    held, room = held_mib / MIB_PER_GIB, room_mib_ / MIB_PER_GIB
+    text = f"{what} {held:.1f} GiB of states, and there is room for {room:.1f} GiB"
+    return Constraint(tier=tier, text=text, figures={"held_gib": held, "room_gib": room})
+
+
+def _moved(placement: Placement, source: int, target: int, k: int, count: int) -> Placement:
+    """The placement with so many more (or fewer) of a class migrating from one GPU to another."""
+    out, arrived = placement.out.copy(), placement.arrived.copy()
+    out[source, k] += count
+    arrived[target, k] += count
+    return Placement(out=out, arrived=arrived, placed=placement.placed)
