@@ -11,13 +11,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from scheduler.cluster import Session
-from scheduler.decision_json import DecisionRecord
-from scheduler.formulate import Formulated, formulate
+from scheduler.decision_case import Case, first_difference, moved
 from scheduler.plan import Move, TierName
-from scheduler.planner_report import tier_values, unit_of
 from scheduler.sizes import MIB_PER_GIB, room_mib, state_mib
 from solvers.placement.check import evaluate, violations
-from solvers.placement.problem import NEVER_US, Problem
+from solvers.placement.problem import NEVER_US
 from solvers.placement.solution import Placement, Value, better
 
 
@@ -31,83 +29,11 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """The first tier in which two values differ; `by` is negative where the one asked about is better."""
-
-    tier: TierName
-    by: float
-    unit: str
-
-    def __str__(self) -> str:
-        return f"{self.tier} would be {abs(self.by):,.4g} {self.unit} {'worse' if self.by > 0 else 'better'}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """A decision as numbers again: the problem, and what the plan makes of it."""
-
-    record: DecisionRecord
-    formulated: Formulated
-    placement: Placement  # of the moves that the plan makes
-    value: Value
-    before: Value
-
-    @property
-    def problem(self) -> Problem:
-        return self.formulated.problem
-
-    def class_of(self, session: Session) -> int:
-        return self.formulated.profiles.index(session.profile)
-
-    def latency_ms(self, placement: Placement, row: int) -> float:
-        return float(self.problem.latency_us(placement.after(self.problem))[row]) / 1000.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class OtherPlace:
     """Where a session that stays could go instead, and what the plan would be worth then."""
 
     row: int
     value: Value
-
-
-def case_of(record: DecisionRecord) -> Case:
-    """Formulate the snapshot again, with the GPUs as they were decided; the moves of the plan are its placement."""
-    plan = record.decision.plan
-    formulated = formulate(record.snapshot, record.fleet, record.settings, record.now_s, plan.gpus)
-    problem = formulated.problem
-    placement = Placement.unchanged(problem)
-    for move in plan.moves:
-        if move.target is None:
-            continue
-        k = formulated.profiles.index(record.snapshot.sessions[move.session_id].profile)
-        row = formulated.row_of[move.target]
-        if move.source is None:
-            placement.placed[row, k] += 1
-        else:
-            placement.arrived[row, k] += 1
-            placement.out[formulated.row_of[move.source], k] += 1
-    return Case(
-        record=record,
-        formulated=formulated,
-        placement=placement,
-        value=evaluate(problem, placement),
-        before=evaluate(problem, Placement.unchanged(problem)),
-    )
-
-
-def first_difference(problem: Problem, value: Value, than: Value) -> Difference | None:
-    """The tier that decides between two values, in the order of the objective; None if none does."""
-    own, other = tier_values(problem, value), tier_values(problem, than)
-    near = problem.tiers.balance_tolerance * max(value.balance, than.balance)
-    for tier in own:
-        if tier == "serve" and value.serve != than.serve:
-            first = next(a - b for a, b in zip(value.serve, than.serve, strict=True) if a != b)
-            return Difference(tier=tier, by=first, unit=unit_of(tier))
-        if own[tier] == other[tier] or (tier == "balance" and abs(value.balance - than.balance) <= near):
-            continue
-        return Difference(tier=tier, by=own[tier] - other[tier], unit=unit_of(tier))
-    return None
 
 
 def why_it_migrates(case: Case, move: Move) -> Constraint:
@@ -117,21 +43,20 @@ def why_it_migrates(case: Case, move: Move) -> Constraint:
     assert move.target is not None
     k = case.class_of(case.record.snapshot.sessions[move.session_id])
     row, target = formulated.row_of[move.source], formulated.row_of[move.target]
-    without = _moved(case.placement, row, target, k, -1)
+    without = moved(case.placement, row, target, k, -1)
     value = evaluate(problem, without)
     found = first_difference(problem, value, case.value)
     if found is None or found.by < 0:
         words = "nothing is lost" if found is None else str(found)
         return Constraint(tier=None, text=f"by itself this move is not needed: without it alone {words}")
-    latency_ms = case.latency_ms(without, row)
     tell = _TELLS.get(found.tier)
     if tell is not None:
-        return tell(case, without, row, latency_ms)
+        return tell(case, without, row)
     text = f"without it {found}"
     return Constraint(tier=found.tier, text=text, figures={"worse_by": found.by})
 
 
-def _broken(case: Case, without: Placement, row: int, latency_ms: float) -> Constraint:
+def _broken(case: Case, without: Placement, row: int) -> Constraint:
     problem, gpu_id = case.problem, case.formulated.gpu_ids[row]
     held, room = int(without.after(problem)[row] @ problem.state_mib), int(problem.memory_mib[row])
     if held > room:
@@ -141,9 +66,9 @@ def _broken(case: Case, without: Placement, row: int, latency_ms: float) -> Cons
     return Constraint(tier="repair", text=text, figures={"sessions": count})
 
 
-def _late(case: Case, without: Placement, row: int, latency_ms: float) -> Constraint:
+def _late(case: Case, without: Placement, row: int) -> Constraint:
     problem, formulated = case.problem, case.formulated
-    after = without.after(problem)[row]
+    after, latency_ms = without.after(problem)[row], case.latency_ms(without, row)
     targets = [(int(problem.target_us[k]) / 1000.0, formulated.profiles[k]) for k in np.flatnonzero(after)]
     target_ms, profile = min(targets)
     text = f"GPU {formulated.gpu_ids[row]} would run at {latency_ms:.0f} ms, above the {target_ms:.0f} ms target"
@@ -152,12 +77,12 @@ def _late(case: Case, without: Placement, row: int, latency_ms: float) -> Constr
     )
 
 
-def _emptied(case: Case, without: Placement, row: int, latency_ms: float) -> Constraint:  # noqa: ARG001
+def _emptied(case: Case, without: Placement, row: int) -> Constraint:  # noqa: ARG001
     return Constraint(tier="leave", text=f"GPU {case.formulated.gpu_ids[row]} is to be emptied")
 
 
-def _worst(case: Case, without: Placement, row: int, latency_ms: float) -> Constraint:  # noqa: ARG001
-    worst_ms = case.value.balance / 1000.0
+def _worst(case: Case, without: Placement, row: int) -> Constraint:
+    latency_ms, worst_ms = case.latency_ms(without, row), case.value.balance / 1000.0
     gain = (latency_ms - worst_ms) / latency_ms
     text = f"GPU {case.formulated.gpu_ids[row]} would run at {latency_ms:.0f} ms and be the worst"
     return Constraint(
@@ -167,7 +92,7 @@ def _worst(case: Case, without: Placement, row: int, latency_ms: float) -> Const
     )
 
 
-_Tell = Callable[[Case, Placement, int, float], Constraint]
+_Tell = Callable[[Case, Placement, int], Constraint]
 _TELLS: Mapping[TierName, _Tell] = {"repair": _broken, "meet": _late, "leave": _emptied, "balance": _worst}
 
 
@@ -198,18 +123,21 @@ def why_it_waits(case: Case, session: Session) -> Constraint:
     if (fits & runs).any():
         gpu_id = case.formulated.gpu_ids[rows[np.flatnonzero(fits & runs)[0]]]
         return Constraint(tier="serve", text=f"GPU {gpu_id} has room, and no move to it was found in this epoch")
-    figures = {
-        "gpus": len(rows),
-        "without_memory": int((~fits).sum()),
-        "batch_full": int((fits & ~runs).sum()),
-        "most_free_gib": float(free.max()) / MIB_PER_GIB,
-        "state_gib": float(problem.state_mib[k]) / MIB_PER_GIB,
-    }
-    text = f"{figures['without_memory']} of {len(rows)} GPUs have no memory for its {figures['state_gib']:.1f} GiB"
+    no_memory, batch_full = int((~fits).sum()), int((fits & ~runs).sum())
+    most_gib, state_gib = float(free.max()) / MIB_PER_GIB, float(problem.state_mib[k]) / MIB_PER_GIB
+    text = (
+        f"{no_memory} of {len(rows)} GPUs have no memory for its {state_gib:.1f} GiB (at most {most_gib:.1f} are free)"
+    )
     return Constraint(
         tier="serve",
-        text=f"{text} (at most {figures['most_free_gib']:.1f} GiB is free), {figures['batch_full']} no place in a batch",
-        figures=figures,
+        text=f"{text}, on {batch_full} its batch may not run",
+        figures={
+            "gpus": len(rows),
+            "gpus_without_memory": no_memory,
+            "gpus_with_full_batch": batch_full,
+            "free_max_gib": most_gib,
+            "state_gib": state_gib,
+        },
     )
 
 
@@ -249,9 +177,9 @@ def why_it_stays(case: Case, session: Session) -> tuple[Constraint, OtherPlace |
     figures = {"latency_ms": latency_ms, "target_ms": float(problem.target_us[k]) / 1000.0}
     best = None
     for target in _unlike_targets(case, row):
-        moved = _moved(case.placement, row, target, k, +1)
-        if not violations(problem, moved):
-            value = evaluate(problem, moved)
+        gone = moved(case.placement, row, target, k, +1)
+        if not violations(problem, gone):
+            value = evaluate(problem, gone)
             if best is None or better(problem, value, best.value):
                 best = OtherPlace(row=target, value=value)
     if best is None:
@@ -297,11 +225,3 @@ def _memory(tier: TierName | None, what: str, held_mib: int, room_mib_: int) -> 
     held, room = held_mib / MIB_PER_GIB, room_mib_ / MIB_PER_GIB
     text = f"{what} {held:.1f} GiB of states, and there is room for {room:.1f} GiB"
     return Constraint(tier=tier, text=text, figures={"held_gib": held, "room_gib": room})
-
-
-def _moved(placement: Placement, source: int, target: int, k: int, count: int) -> Placement:
-    """The placement with so many more (or fewer) of a class migrating from one GPU to another."""
-    out, arrived = placement.out.copy(), placement.arrived.copy()
-    out[source, k] += count
-    arrived[target, k] += count
-    return Placement(out=out, arrived=arrived, placed=placement.placed)

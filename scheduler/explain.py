@@ -11,11 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from scheduler.binding import (
-    Case,
     Constraint,
-    Difference,
-    case_of,
-    first_difference,
     why_it_enters,
     why_it_is_offloaded,
     why_it_migrates,
@@ -23,6 +19,7 @@ from scheduler.binding import (
     why_it_waits,
 )
 from scheduler.cluster import MoveKind, Session, SessionId
+from scheduler.decision_case import Case, Difference, case_of, first_difference
 from scheduler.decision_json import DecisionRecord
 from scheduler.formulate import Formulated
 from scheduler.plan import Move, Seat, TierName

@@ -11,8 +11,11 @@ from typing import Annotated, Any
 import typer
 
 from runtime.cli.demo import DEMO_COMMAND, demo_command
+from runtime.cli.diff import DIFF_COMMAND, diff_command
+from runtime.cli.explain import EXPLAIN_COMMAND, explain_command
 from runtime.cli.output import OutputFormat, print_json
 from runtime.cli.plan import PLAN_COMMAND, plan_command
+from runtime.cli.step import STEP_COMMAND, step_command
 from runtime.cli.trace import app as trace_app
 
 _SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False}
@@ -20,6 +23,9 @@ _SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable"
 app = typer.Typer(help="Scheduling of streaming video generation, with a bound on every plan.", **_SETTINGS)
 app.command("plan", **PLAN_COMMAND)(plan_command)
 app.command("demo", **DEMO_COMMAND)(demo_command)
+app.command("step", **STEP_COMMAND)(step_command)
+app.command("explain", **EXPLAIN_COMMAND)(explain_command)
+app.command("diff", **DIFF_COMMAND)(diff_command)
 app.add_typer(trace_app, name="trace")
 
 

@@ -29,6 +29,11 @@ def print_rows(rows: Mapping[str, str]) -> None:
     console.print(table)
 
 
+def figure(number: float) -> str:
+    """A number as people read it: thousands apart, and no more digits than tell something."""
+    return f"{number:,.0f}" if number == int(number) or abs(number) >= 1e5 else f"{number:,.6g}"
+
+
 def print_json(value: Any) -> None:
     """One JSON document."""
     print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
