@@ -58,6 +58,11 @@ def answerer(solver: str) -> Answerer:
     return _warmed_up(_by_solver(solver, SOLVERS[solver]()))
 
 
+def warm_up() -> None:
+    """Load libraries and kernels into this process, so that a deadline that follows is for searching alone."""
+    _warmed_up(_by_portfolio())
+
+
 def _by_portfolio() -> Answerer:
     from solvers.placement.portfolio import solve
 

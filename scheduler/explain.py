@@ -19,7 +19,7 @@ from scheduler.binding import (
     why_it_waits,
 )
 from scheduler.cluster import MoveKind, Session, SessionId
-from scheduler.decision_case import Case, Difference, case_of, first_difference
+from scheduler.decision_case import Case, Difference, case_of, first_difference, moved
 from scheduler.decision_json import DecisionRecord
 from scheduler.formulate import Formulated
 from scheduler.plan import Move, Seat, TierName
@@ -28,9 +28,10 @@ from scheduler.planner import Budget, Planner
 from scheduler.planner_report import tier_values, unit_of
 from scheduler.sizes import state_mib
 from scheduler.transfers import move_s
+from solvers.placement.check import evaluate, violations
 from solvers.placement.pinned import pinned
 from solvers.placement.problem import IntArray
-from solvers.placement.solution import Value
+from solvers.placement.solution import Value, better
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ def explain(record: DecisionRecord, session_id: SessionId, budget: Budget) -> Ex
         constraint = _why(case, session, move)
         held = _held(case, session, move)
         if held is not None:
-            other, value = _solved(case, *held, budget)
+            other, value = _solved(case, move, *held, budget)
     return Explanation(
         session_id=session_id,
         profile=session.profile,
@@ -138,8 +139,8 @@ def _stays(case: Case, session: Session) -> tuple[Constraint, Alternative | None
     return constraint, _compared(case, what, "every single move of it was tried", best.value), best.value
 
 
-def _held(case: Case, session: Session, move: Move) -> tuple[str, Formulated, int] | None:
-    """The same problem with the session fixed where it is, and how many were taken out of its queue.
+def _held(case: Case, session: Session, move: Move) -> tuple[str, Formulated] | None:
+    """The same problem with the session fixed where it is, in words and in numbers.
 
     Sessions of one profile on one GPU are interchangeable, so as many of them are held that no equal takes its turn.
     None: no tier of the placement depends on where this state is.
@@ -152,7 +153,7 @@ def _held(case: Case, session: Session, move: Move) -> tuple[str, Formulated, in
         memory = problem.memory_mib.copy()
         memory[row] -= state_mib(case.record.fleet, session.profile)
         words = f"it stays, and its state keeps its room on GPU {move.source}"
-        return words, replace(formulated, problem=replace(problem, memory_mib=memory)), 0
+        return words, replace(formulated, problem=replace(problem, memory_mib=memory))
     k = case.class_of(session)
     if move.kind == "migrate":
         assert move.source is not None
@@ -161,27 +162,44 @@ def _held(case: Case, session: Session, move: Move) -> tuple[str, Formulated, in
         levels = tuple(np.append(level, 0) for level in formulated.levels)
         beside = "" if count == 1 else f", and {count - 1} equal {_sessions(count - 1)} there with it"
         words = f"it stays on GPU {move.source}{beside}"
-        return words, replace(formulated, problem=pinned(problem, row, k, count), levels=levels), 0
+        return words, replace(formulated, problem=pinned(problem, row, k, count), levels=levels)
     left = int(case.placement.placed[:, k].sum()) - 1
     waiting = problem.waiting.copy()
     back = int(waiting[k]) - left
     waiting[k] = left
     words = f"it keeps waiting, and {back - 1} {_sessions(back - 1)} of its profile behind it" if back > 1 else ""
     reduced = replace(formulated, problem=replace(problem, waiting=waiting), levels=_shortened(formulated, k, back))
-    return words or "it keeps waiting", reduced, back
+    return words or "it keeps waiting", reduced
 
 
-def _solved(case: Case, what: str, formulated: Formulated, back: int, budget: Budget) -> tuple[Alternative, Value]:
+def _solved(case: Case, move: Move, what: str, formulated: Formulated, budget: Budget) -> tuple[Alternative, Value]:
     """Plan with the session fixed, by the planner's own way; who was taken out of the queue counts as unserved."""
     answer, _ = Planner(case.record.fleet, case.record.settings).place(formulated, budget.meter())
     assert answer is not None, "somebody moves, so there is a GPU"
     serve = list(answer.value.serve)
-    if back:
-        gone = case.problem.waiting - formulated.problem.waiting
-        for k in np.flatnonzero(gone):
-            serve[int(case.problem.priority_rank[k])] += int(gone[k])
-    value = replace(answer.value, serve=tuple(serve))
-    return _compared(case, what, f"{answer.solver}: {answer.end_reason}", value), value
+    gone = case.problem.waiting - formulated.problem.waiting[: case.problem.classes]
+    for k in np.flatnonzero(gone):
+        serve[int(case.problem.priority_rank[k])] += int(gone[k])
+    value, found_by = replace(answer.value, serve=tuple(serve)), f"{answer.solver}: {answer.end_reason}"
+    plain = _plan_without(case, move)
+    if plain is not None and better(case.problem, plain, value):
+        value, found_by = plain, "the plan without this move"
+    return _compared(case, what, found_by, value), value
+
+
+def _plan_without(case: Case, move: Move) -> Value | None:
+    """What all the other moves of the plan are worth; None where they are not allowed without it."""
+    if move.target is None:
+        return None
+    k = case.class_of(case.record.snapshot.sessions[move.session_id])
+    rows = case.formulated.row_of
+    if move.source is not None:
+        rest = moved(case.placement, rows[move.source], rows[move.target], k, -1)
+    else:
+        placed = case.placement.placed.copy()
+        placed[rows[move.target], k] -= 1
+        rest = replace(case.placement, placed=placed)
+    return None if violations(case.problem, rest) else evaluate(case.problem, rest)
 
 
 def _compared(case: Case, what: str, found_by: str, value: Value) -> Alternative:
@@ -200,8 +218,8 @@ def _chosen_among(case: Case, session: Session, move: Move) -> str | None:
     if move.kind != "migrate" or move.source is None:
         return None
     row, k = case.formulated.row_of[move.source], case.class_of(session)
-    moved = {one.session_id for one in case.record.decision.plan.moves}
-    equals = [one for one in case.formulated.movable[row, k] if one.session_id not in moved]
+    going = {one.session_id for one in case.record.decision.plan.moves}
+    equals = [one for one in case.formulated.movable[row, k] if one.session_id not in going]
     if not equals:
         return None
     text = f"{len(equals)} equal {_sessions(len(equals))} beside it could have gone instead"

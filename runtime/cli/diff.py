@@ -99,9 +99,11 @@ def _print(found: PlanDiff, old: Decision, new: Decision, rows_max: int) -> None
         for name, (a, b, unit) in _tiers(old, new)
     }
     _table("tiers", ("first", "second", "unit"), tiers, rows_max)
-    seats = {name: (_seat(a), _seat(b)) for name, (a, b) in found.seats.items()}
+    seats: dict[str, tuple[str, str]] = {name: (_seat(a), _seat(b)) for name, (a, b) in found.seats.items()}
     _table("sessions", ("first", "second"), seats, rows_max)
-    gpus = {name: (a or "not there", b or "not there") for name, (a, b) in found.gpus.items()}
+    gpus: dict[str, tuple[str, str]] = {
+        name: (a or "not there", b or "not there") for name, (a, b) in found.gpus.items()
+    }
     _table("GPUs", ("first", "second"), gpus, rows_max)
     moves = {f"- {move.session_id}": _move(move) for move in found.moves_gone}
     moves |= {f"+ {move.session_id}": _move(move) for move in found.moves_new}

@@ -15,6 +15,7 @@ import typer
 from runtime.cli.errors import told
 from runtime.cli.output import OutputFormat, figure, print_columns, print_json, print_rows
 from runtime.cli.step import check_deadline
+from runtime.solve_child import warm_up
 from scheduler.cluster import SessionId
 from scheduler.decision_json import load_decision
 from scheduler.explain import Explanation, explain, place_words
@@ -44,6 +45,7 @@ def explain_command(
         if session_id not in record.snapshot.sessions:
             known = nearest(session, record.snapshot.sessions)
             raise BadInputError.of("SESSION", f'"{session}" must be a session of {decision}; {known}')
+        warm_up()
         found = explain(record, session_id, Budget(seconds=deadline_s, clock=time.monotonic))
         if output_format == "json":
             print_json({"decision": str(decision)} | asdict(found))

@@ -19,6 +19,7 @@ import typer
 
 from runtime.cli.errors import UNSERVED_OR_LATE, told
 from runtime.cli.output import OutputFormat, figure, print_columns, print_json, print_rows
+from runtime.solve_child import warm_up
 from scheduler.decision_json import DecisionRecord, decision_json
 from scheduler.fleet_file import load_fleet, with_overrides
 from scheduler.plan import Decision
@@ -68,7 +69,7 @@ def step_command(
         planner = Planner(effective, settings, count_gpus=count_gpus)
         now = latest_s(state) if now_s is None else now_s
         budget = Budget(seconds=deadline_s, clock=time.monotonic)
-        planner.step(state, now, budget)  # loads what a running planner has in memory; the second one is timed
+        warm_up()
         decision = planner.step(state, now, budget)
         record = DecisionRecord(fleet=effective, settings=settings, snapshot=state, now_s=now, decision=decision)
         path = output or Path(f"{snapshot.stem}.decision.json")
