@@ -1,15 +1,14 @@
 """What a decision does with one session, what binds it, and what the best plan without that would be worth.
 
-Decides which alternative is compared and how it is held fixed; must never read a file, nor know how it is shown.
+Decides what there is to say about a session; must never read a file, nor know how it is shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-import numpy as np
-
+from scheduler.alternative import Alternative, alternative, compared, sessions_words
 from scheduler.binding import (
     Constraint,
     why_it_enters,
@@ -19,19 +18,14 @@ from scheduler.binding import (
     why_it_waits,
 )
 from scheduler.cluster import MoveKind, Session, SessionId
-from scheduler.decision_case import Case, Difference, case_of, first_difference, moved
+from scheduler.decision_case import Case, case_of
 from scheduler.decision_json import DecisionRecord
-from scheduler.formulate import Formulated
 from scheduler.plan import Move, Seat, TierName
 from scheduler.plan_check import place_of
-from scheduler.planner import Budget, Planner
+from scheduler.planner import Budget
 from scheduler.planner_report import tier_values, unit_of
-from scheduler.sizes import state_mib
 from scheduler.transfers import move_s
-from solvers.placement.check import evaluate, violations
-from solvers.placement.pinned import pinned
-from solvers.placement.problem import IntArray
-from solvers.placement.solution import Value, better
+from solvers.placement.solution import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +37,6 @@ class TierChange:
     before: float
     value: float
     alternative: float | None  # None: there is none, or it does not speak of this tier
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alternative:
-    """The best plan found in which the session is not treated as in the decision."""
-
-    what: str
-    found_by: str  # which solver, and why it stopped
-    difference: Difference | None  # the first tier that differs; None: none does
-    verdict: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +58,7 @@ class Explanation:
     chosen_among: str | None  # why it and not an equal session beside it
     alternative: Alternative | None
     tiers: tuple[TierChange, ...]
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()  # of the decision
 
 
 def explain(record: DecisionRecord, session_id: SessionId, budget: Budget) -> Explanation:
@@ -89,9 +73,9 @@ def explain(record: DecisionRecord, session_id: SessionId, budget: Budget) -> Ex
         constraint, other, value = _stays(case, session)
     else:
         constraint = _why(case, session, move)
-        held = _held(case, session, move)
-        if held is not None:
-            other, value = _solved(case, move, *held, budget)
+        found = alternative(case, session, move, budget)
+        if found is not None:
+            other, value = found
     return Explanation(
         session_id=session_id,
         profile=session.profile,
@@ -136,81 +120,7 @@ def _stays(case: Case, session: Session) -> tuple[Constraint, Alternative | None
     if best is None:
         return constraint, None, None
     what = f"it goes to GPU {case.formulated.gpu_ids[best.row]}, and all else is as planned"
-    return constraint, _compared(case, what, "every single move of it was tried", best.value), best.value
-
-
-def _held(case: Case, session: Session, move: Move) -> tuple[str, Formulated] | None:
-    """The same problem with the session fixed where it is, in words and in numbers.
-
-    Sessions of one profile on one GPU are interchangeable, so as many of them are held that no equal takes its turn.
-    None: no tier of the placement depends on where this state is.
-    """
-    problem, formulated = case.problem, case.formulated
-    if move.kind == "offload":
-        if move.reason != "memory" or move.source is None:
-            return None
-        row = formulated.row_of[move.source]
-        memory = problem.memory_mib.copy()
-        memory[row] -= state_mib(case.record.fleet, session.profile)
-        words = f"it stays, and its state keeps its room on GPU {move.source}"
-        return words, replace(formulated, problem=replace(problem, memory_mib=memory))
-    k = case.class_of(session)
-    if move.kind == "migrate":
-        assert move.source is not None
-        row = formulated.row_of[move.source]
-        count = int(problem.running[row, k] - case.placement.out[row, k]) + 1
-        levels = tuple(np.append(level, 0) for level in formulated.levels)
-        beside = "" if count == 1 else f", and {count - 1} equal {_sessions(count - 1)} there with it"
-        words = f"it stays on GPU {move.source}{beside}"
-        return words, replace(formulated, problem=pinned(problem, row, k, count), levels=levels)
-    left = int(case.placement.placed[:, k].sum()) - 1
-    waiting = problem.waiting.copy()
-    back = int(waiting[k]) - left
-    waiting[k] = left
-    words = f"it keeps waiting, and {back - 1} {_sessions(back - 1)} of its profile behind it" if back > 1 else ""
-    reduced = replace(formulated, problem=replace(problem, waiting=waiting), levels=_shortened(formulated, k, back))
-    return words or "it keeps waiting", reduced
-
-
-def _solved(case: Case, move: Move, what: str, formulated: Formulated, budget: Budget) -> tuple[Alternative, Value]:
-    """Plan with the session fixed, by the planner's own way; who was taken out of the queue counts as unserved."""
-    answer, _ = Planner(case.record.fleet, case.record.settings).place(formulated, budget.meter())
-    assert answer is not None, "somebody moves, so there is a GPU"
-    serve = list(answer.value.serve)
-    gone = case.problem.waiting - formulated.problem.waiting[: case.problem.classes]
-    for k in np.flatnonzero(gone):
-        serve[int(case.problem.priority_rank[k])] += int(gone[k])
-    value, found_by = replace(answer.value, serve=tuple(serve)), f"{answer.solver}: {answer.end_reason}"
-    plain = _plan_without(case, move)
-    if plain is not None and better(case.problem, plain, value):
-        value, found_by = plain, "the plan without this move"
-    return _compared(case, what, found_by, value), value
-
-
-def _plan_without(case: Case, move: Move) -> Value | None:
-    """What all the other moves of the plan are worth; None where they are not allowed without it."""
-    if move.target is None:
-        return None
-    k = case.class_of(case.record.snapshot.sessions[move.session_id])
-    rows = case.formulated.row_of
-    if move.source is not None:
-        rest = moved(case.placement, rows[move.source], rows[move.target], k, -1)
-    else:
-        placed = case.placement.placed.copy()
-        placed[rows[move.target], k] -= 1
-        rest = replace(case.placement, placed=placed)
-    return None if violations(case.problem, rest) else evaluate(case.problem, rest)
-
-
-def _compared(case: Case, what: str, found_by: str, value: Value) -> Alternative:
-    found = first_difference(case.problem, value, case.value)
-    if found is None:
-        verdict = "no tier is worse; the plan is one of several equally good ones"
-    elif found.by > 0:
-        verdict = str(found)
-    else:
-        verdict = f"{found}: the search ended before it found this, see the gap of the decision"
-    return Alternative(what=what, found_by=found_by, difference=found, verdict=verdict)
+    return constraint, compared(case, what, "every single move of it was tried", best.value), best.value
 
 
 def _chosen_among(case: Case, session: Session, move: Move) -> str | None:
@@ -222,22 +132,12 @@ def _chosen_among(case: Case, session: Session, move: Move) -> str | None:
     equals = [one for one in case.formulated.movable[row, k] if one.session_id not in going]
     if not equals:
         return None
-    text = f"{len(equals)} equal {_sessions(len(equals))} beside it could have gone instead"
+    text = f"{len(equals)} equal {sessions_words(len(equals))} beside it could have gone instead"
     if len({(one.slack_ms, one.moved_s) for one in (session, *equals)}) == 1:
         return f"{text}; nothing but the name told them apart"
     slack = "not known" if session.slack_ms is None else f"{session.slack_ms:.0f} ms"
     since = "it never moved" if session.moved_s is None else f"it moved {case.record.now_s - session.moved_s:.0f} s ago"
     return f"{text}; most slack goes first, then who has not moved for the longest time (slack {slack}, {since})"
-
-
-def _shortened(formulated: Formulated, k: int, count: int) -> tuple[IntArray, ...]:
-    """The levels without the last of a class."""
-    levels = [level.copy() for level in formulated.levels]
-    for level in reversed(levels):
-        gone = min(count, int(level[k]))
-        level[k] -= gone
-        count -= gone
-    return tuple(level for level in levels if level.any())
 
 
 def _tiers(case: Case, value: Value | None) -> tuple[TierChange, ...]:
@@ -265,10 +165,6 @@ def _tiers(case: Case, value: Value | None) -> tuple[TierChange, ...]:
                 ),
             )
     return tuple(changes)
-
-
-def _sessions(count: int) -> str:
-    return "session" if count == 1 else "sessions"
 
 
 def place_words(seat: Seat) -> str:

@@ -5,12 +5,17 @@ A GPU runs n sessions of profile a in 100 n ms and of b in 150 n ms, one after t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
 from scheduler.cluster import SessionId, Snapshot
-from scheduler.decision_json import DecisionRecord
+from scheduler.cluster_checks import validate
+from scheduler.decision_json import DecisionRecord, decision_json, parse_decision
 from scheduler.explain import Explanation, explain
 from scheduler.fleet import Fleet
 from scheduler.plan import Seat
@@ -183,3 +188,24 @@ def test_slack_tells_which_of_equals_goes() -> None:
     record = a_record(FLEET, replace(snapshot, sessions=sessions))
     assert the_mover(record) == "a2"
     assert "(slack 900 ms, it never moved)" in (explained(record, "a2").chosen_among or "")
+
+
+@given(st.lists(st.sampled_from(["a@0", "a@1", "b@0", "b@2", "a", "b", "a@0~", "b@1~", "a@n0", "b@n1~"]), max_size=9))
+@settings(max_examples=40, deadline=None)
+def test_every_session_of_any_decision_can_be_explained(words: list[str]) -> None:
+    """Whatever is written down can be read again, and an alternative never beats a plan that is proven optimal."""
+    named = " ".join(f"{word[0]}{number}{word[1:]}" for number, word in enumerate(words))
+    snapshot = a_cluster(FLEET, named, on=3, status={1: "draining"})
+    assume(not validate(snapshot, FLEET))
+    record = a_record(FLEET, snapshot)
+    read = parse_decision(json.loads(json.dumps(decision_json(record))), "d.json")
+    assert read == record
+    planned = {tier.tier: tier for tier in record.decision.report.tiers}
+    for session_id, session in snapshot.sessions.items():
+        found = explain(read, session_id, WORK)
+        assert (found.kind is None) == (found.target == found.source)
+        assert found.status == session.status
+        json.dumps(asdict(found), allow_nan=False)
+        other = found.alternative.difference if found.alternative is not None else None
+        if other is not None and other.by < 0:
+            assert not planned[other.tier].proven

@@ -6,6 +6,8 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from solvers.placement.check import evaluate, violations
 from solvers.placement.meter import Meter
@@ -13,7 +15,9 @@ from solvers.placement.pinned import pinned
 from solvers.placement.portfolio import solve
 from solvers.placement.problem import NEVER_US, IntArray, Problem, RoundTables
 from solvers.placement.solution import Placement
+from tests.solvers.placement.brute_force import every, in_order, optimum
 from tests.solvers.placement.builders import a_placement_problem, grouped, packed, turboserve
+from tests.solvers.placement.strategies import placement_problems
 
 TABLES = {
     "grouped": grouped([[100, 150, 310, 400], [120, 250]], [[80, 170, 200], [90, 200, 320]]),
@@ -71,3 +75,21 @@ def test_the_cascade_leaves_the_held_where_they_are(batching: str) -> None:
     answer = solve(pinned(problem, 0, 0, 3), Meter(work=200))
     assert answer.placement.out[0, [0, 2]].tolist() == [0, 0]
     assert answer.placement.arrived[:, 2].tolist() == [0, 0]
+
+
+@given(placement_problems(gpus_max=3), st.data())
+@settings(max_examples=60)
+def test_the_best_placement_is_that_of_the_problem_among_those_in_which_they_stay(
+    problem: Problem, data: st.DataObject
+) -> None:
+    present = np.argwhere(problem.running > 0)
+    assume(len(present))
+    gpu, k = data.draw(st.sampled_from([tuple(map(int, place)) for place in present]))
+    count = data.draw(st.integers(1, int(problem.running[gpu, k])))
+    allowed = [
+        in_order(problem, value)
+        for placement, value in every(problem)
+        if placement.out[gpu, k] <= problem.running[gpu, k] - count
+    ]
+    held = pinned(problem, gpu, k, count)
+    assert in_order(held, optimum(held)[1]) == min(allowed)
