@@ -119,6 +119,8 @@ class _Descent:
             if self._offer(placement):
                 return True
             for attempt, noise in enumerate(NOISES):
+                if self._meter.over(self._fitter.expected_s):
+                    return False
                 fitted = self._fitter.complete(placement, level, on_time=False, noise=noise, seed=attempt)
                 self._meter.spend(fitted.work)
                 if fitted.placement is not None and self._offer(fitted.placement):

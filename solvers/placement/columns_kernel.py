@@ -52,6 +52,7 @@ class Scratch(NamedTuple):
 
     counts: IntArray  # [classes]
     order: IntArray  # [classes]: by price per microsecond
+    rates: RealArray  # [classes]: that price
     rate: RealArray  # [classes]: by position in the order, that price
     rest: RealArray  # [classes]: by position in the order, the best price from there on
     path: IntArray  # [entering sessions]: positions in `order`
@@ -107,7 +108,8 @@ def _rank(
     classes = len(scratch.counts)
     last = given.alone_us.shape[2] - 1
     shared_us = steps.shared_us[gpu_type, min(total, steps.shared_us.shape[1] - 1)]
-    rates = np.zeros(classes)
+    rates = scratch.rates
+    rates[:] = 0.0
     for k in range(classes):
         price = max(prices.arriving[k], prices.placing[k])
         before_us = given.alone_us[gpu_type, k, min(scratch.counts[k], last)]
@@ -251,6 +253,7 @@ def best_patterns(
     scratch = Scratch(
         np.zeros(classes, np.int64),
         np.zeros(classes, np.int64),
+        np.zeros(classes),
         np.zeros(classes),
         np.zeros(classes),
         np.zeros(longest, np.int64),
