@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from solvers.placement.columns_kernel import NOTHING, OUT_MAX, Patterns, Prices, Steps, best_patterns
 from solvers.placement.kernel import Given, given_of
+from solvers.placement.knapsack_kernel import ARRIVALS_MAX, Fillings, fillings
 from solvers.placement.meter import Meter
 from solvers.placement.order import class_sizes
-from solvers.placement.problem import IntArray, Problem
+from solvers.placement.problem import NEVER_US, IntArray, Problem
 
 RealArray = npt.NDArray[np.float64]
 Outcome = Literal["impossible", "possible", "undecided"]
@@ -65,6 +66,7 @@ class PatternProgram:
         self._prices = Prices(arriving=self.weight, placing=self.weight, migrating=np.zeros(problem.classes))
         self._budget_prices = np.zeros(2)
         self._steps = _least_steps(problem)
+        self._size_us = _sizes(problem)
         able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
         self._master = Master(self)
@@ -132,6 +134,7 @@ class PatternProgram:
             profit=np.zeros(groups),
             highest=np.zeros(groups),
         )
+        rooms = self._rooms(level_us)
         best_patterns(
             self.given,
             self.gpu_of_group,
@@ -140,11 +143,18 @@ class PatternProgram:
             self._prices,
             self._steps,
             nodes_max,
+            rooms,
             self._best,
         )
         self._price_s = meter.used_s() - begun_s
         meter.spend(WORK_PER_PATTERN * groups * (1 + classes) ** 2)
         return self._best
+
+    def _rooms(self, level_us: int) -> Fillings:
+        """What fills any room best, where sessions add up; no types where they do not."""
+        size_us = self._size_us if self._size_us is not None else np.zeros((0, self.problem.classes), np.int64)
+        arrivals = int(min(self.problem.in_max.max(initial=0), ARRIVALS_MAX))
+        return fillings(size_us, level_us, arrivals, self._prices.placing, self._prices.arriving)
 
     def _deficit(self) -> float:
         """What those who must be placed are worth beyond all that GPUs can earn; above 0 the level is impossible."""
@@ -313,6 +323,22 @@ def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
     keys = np.column_stack([problem.running, *(limit.astype(np.int64) for limit in limits)])
     _, first, inverse, size = np.unique(keys, axis=0, return_index=True, return_inverse=True, return_counts=True)
     return first.astype(np.int64), inverse.ravel().astype(np.int64), size.astype(np.int64)
+
+
+def _sizes(problem: Problem) -> IntArray | None:
+    """What each session adds to f [types, classes] where it is always the same; None where it is not."""
+    tables = problem.tables
+    if tables.batching != "packed" or int(problem.in_max.max(initial=0)) > ARRIVALS_MAX:
+        return None
+    alone = tables.alone_us
+    size_us = alone[:, :, 1] if alone.shape[2] > 1 else np.zeros(alone.shape[:2], np.int64)
+    runs = size_us < NEVER_US
+    linear = alone == size_us[:, :, None] * np.arange(alone.shape[2])
+    common = tables.common_us[:, 1:]
+    flat = (common == common[:, :1]) | (common >= NEVER_US)
+    if not (linear.all(axis=2) | ~runs).all() or not flat.all() or (size_us <= 0).any():
+        return None
+    return np.where(runs, size_us, 0).astype(np.int64)
 
 
 def _least_steps(problem: Problem) -> Steps:
