@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from solvers.placement.batch_limits import ANY_NUMBER
 from solvers.placement.columns_kernel import NOTHING, OUT_MAX, Patterns, Prices, Steps, best_patterns
 from solvers.placement.kernel import Given, given_of
 from solvers.placement.knapsack_kernel import ARRIVALS_MAX, Fillings, fillings
@@ -74,10 +75,13 @@ class PatternProgram:
 
     @property
     def proves(self) -> bool:
-        """Whether impossible levels are impossible for every placement: patterns hold all that may leave a GPU."""
+        """Whether impossible levels are impossible for every placement: patterns hold all that may leave a GPU.
+
+        Pricing takes it that whoever enters takes time, so where tables are flat nothing is claimed.
+        """
         problem = self.problem
         able = np.minimum(problem.out_max, problem.running.sum(axis=1))
-        return bool((able <= OUT_MAX).all() and (self.placed == problem.waiting).all())
+        return bool((able <= OUT_MAX).all() and (self.placed == problem.waiting).all() and _rises(problem))
 
     def test(self, level_us: int, meter: Meter) -> tuple[Outcome, Master | None]:
         """Whether fractions of patterns keep everybody below the level; where they do, the program that shows it."""
@@ -345,6 +349,17 @@ def _least_steps(problem: Problem) -> Steps:
     """Differences of the tables, each the least from there on; a batch that may not run is never entered."""
     own_us, shared_us = (_least_from(steps_us) for steps_us in problem.tables.steps_us())
     return Steps(own_us=own_us, shared_us=shared_us, least_us=own_us[:, :, 0].min(axis=1)[:, None] + shared_us)
+
+
+def _rises(problem: Problem) -> bool:
+    """Whether every session more that a batch may have makes it slower."""
+    own_us, shared_us = problem.tables.steps_us()
+    last_us = problem.tables.common_us[:, -1]
+    most = np.where(last_us < NEVER_US, ANY_NUMBER, (problem.tables.common_us < NEVER_US).sum(axis=1) - 1)
+    return all(
+        own_us[t, :, : most[t]].min(initial=NEVER_US) + shared_us[t, : most[t]].min(initial=NEVER_US) > 0
+        for t in np.unique(problem.gpu_type)
+    )
 
 
 def _least_from(values: IntArray) -> IntArray:
