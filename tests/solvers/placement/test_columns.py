@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -26,8 +25,7 @@ def test_a_crowded_fleet_comes_close_to_what_is_proven(batching: Batching, types
     problem = replace(a_fleet(96, 4, batching, types=types), moves_max=40)  # 5 % of the sessions
     hint = placed_one_by_one(problem)
     bounds = certificate(problem, given_of(problem))
-    meter = Meter(clock=time.monotonic, seconds=20.0)
-    found = solve_columns(problem, meter, seed=0, hint=hint, bounds=bounds)
+    found = solve_columns(problem, Meter(work=20_000), seed=0, hint=hint, bounds=bounds)
     placement = hint if found.placement is None else found.placement
     assert not violations(problem, placement)
     bound = max(found.bounds.balance, bounds.balance)
