@@ -259,7 +259,7 @@ def _queues(
 
 
 def _ranks(levels: Sequence[IntArray], classes: int) -> Ranks:
-    """Per class the level of its first; classes of which nobody waits are of no matter."""
+    """Per class the level of the first of it that waits; classes of which nobody waits are of no matter."""
     rank = np.zeros(classes, np.int32)
     for index in reversed(range(len(levels))):
         rank[levels[index] > 0] = index

@@ -180,7 +180,11 @@ def _add(rows: dict[tuple[float, ...], Inequality], row: Inequality | None) -> N
 
 
 def _held_together(expected: Forecast, capacity: Capacity) -> FloatArray:
-    """One demand per step [horizon, profiles] to be held: as far between mean and quantiles as the mix calls for."""
+    """One demand per step [horizon, profiles], at which inequalities are looked for.
+
+    Profiles do not reach their quantiles at once. So it lies between mean and quantiles, as far as the quantile of
+    their weighted sum does, with the weights of the strongest inequality at the quantiles.
+    """
     demand = expected.quantile.copy()
     for step in range(expected.horizon):
         row = capacity.strongest(expected.quantile[step])

@@ -15,7 +15,7 @@ from solvers.placement.meter import Meter
 from solvers.placement.pattern_program import Master, Pattern, PatternProgram
 from solvers.placement.problem import NEVER_US, IntArray, Problem
 from solvers.placement.registry import Found
-from solvers.placement.solution import Bounds, Placement
+from solvers.placement.solution import Bounds, Placement, better
 
 GAP = 0.001  # relative distance of placements to the bound that is aimed at
 GROWTH = 2.5  # of the distance to the bound from one level to the next while levels are impossible
@@ -44,8 +44,8 @@ class _Descent:
     ) -> None:
         self._problem, self._meter, self._random = problem, meter, random
         self._program = PatternProgram(problem, hint.placed.sum(axis=0))
-        self._best, self._value = hint, evaluate(problem, hint)
-        self._improved = False
+        self._hint_value = evaluate(problem, hint)
+        self._best, self._value = hint, self._hint_value
         self._fitter = Fitter(problem)
         self._fitter.served = hint.placed.sum(axis=0)
         self._lattice = lattice_us(problem)
@@ -55,7 +55,9 @@ class _Descent:
         end_reason = self._close_in()
         proven = self._program.proves
         bounds = Bounds(balance=self._bound, proofs={"balance": "prices of patterns"}) if proven else Bounds()
-        return Found(placement=self._best if self._improved else None, bounds=bounds, end_reason=end_reason)
+        # A slightly lower level may take more migrations than it is worth.
+        gains = better(self._problem, self._value, self._hint_value)
+        return Found(placement=self._best if gains else None, bounds=bounds, end_reason=end_reason)
 
     def _close_in(self) -> str:
         """Levels between what is proven impossible and what was reached are tested until they are close.
@@ -119,6 +121,8 @@ class _Descent:
             if self._offer(placement):
                 return True
             for attempt, noise in enumerate(NOISES):
+                if self._meter.over(self._fitter.expected_s):
+                    return False
                 fitted = self._fitter.complete(placement, level, on_time=False, noise=noise, seed=attempt)
                 self._meter.spend(fitted.work)
                 if fitted.placement is not None and self._offer(fitted.placement):
@@ -132,7 +136,7 @@ class _Descent:
         value = evaluate(self._problem, placement)
         if value.balance >= self._value.balance or value.serve != self._value.serve or value.meet > self._value.meet:
             return False
-        self._best, self._value, self._improved = placement, value, True
+        self._best, self._value = placement, value
         return True
 
 

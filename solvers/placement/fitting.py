@@ -15,7 +15,8 @@ from solvers.placement.order import class_sizes, placing_order
 from solvers.placement.problem import IntArray, Problem
 from solvers.placement.solution import Placement
 
-PATIENCE = 25
+PATIENCE = 25  # steps that leave no fewer sessions without a GPU, before an attempt is given up
+LOOK_S = 1e-8  # seconds for one look at one class on one GPU
 WORK_PER_EVALUATION = 4e-5  # units of work (milliseconds) for one look at one class on one GPU, roughly
 
 
@@ -36,6 +37,13 @@ class Fitter:
         self._size = class_sizes(problem)
         self._rank = problem.priority_rank.astype(np.int64)
         self.served: IntArray = problem.waiting.copy()  # [classes]: of those who wait, how many have to be placed
+
+    @property
+    def expected_s(self) -> float:
+        """What one attempt may take, before any was timed."""
+        problem = self.problem
+        steps = int(problem.waiting.sum()) + min(problem.moves_max, 2 * problem.gpus)
+        return LOOK_S * problem.gpus * problem.classes * steps
 
     def place(self) -> Placement:
         """The first valid placement: nobody moves, those who wait go where they harm least; sets `served`."""

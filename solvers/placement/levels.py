@@ -1,4 +1,4 @@
-"""The least level below which everybody fits: gallop up from the bound, then bisect.
+"""The least level (a worst latency) below which everybody fits: gallop up from the bound, then bisect.
 
 Decides which levels are tried in which order, greedily first and then with chance; must never know how fitting works.
 """
@@ -12,7 +12,6 @@ from solvers.placement.incumbent import Incumbent
 from solvers.placement.meter import Meter
 from solvers.placement.problem import NEVER_US
 
-EXPECTED_S = 1e-8  # seconds for one look at one class on one GPU, before any attempt was timed
 GALLOP_FIRST, GALLOP_GROWTH = 0.004, 2.5  # of the bound
 NOISES = (0.15, 0.4, 0.8)
 
@@ -36,9 +35,7 @@ class LevelSearch:
     def __init__(self, fitter: Fitter, incumbent: Incumbent, meter: Meter, *, on_time: bool, seed: int) -> None:
         self._fitter, self._incumbent, self._meter = fitter, incumbent, meter
         self._on_time, self._seed = on_time, seed
-        problem = fitter.problem
-        steps = int(problem.waiting.sum()) + min(problem.moves_max, 2 * problem.gpus)
-        self._attempt_s = EXPECTED_S * problem.gpus * problem.classes * steps
+        self._attempt_s = fitter.expected_s
 
     def run(self, effort: Effort, gap: float) -> str:
         """Search until the incumbent is within `gap` of the bound; returns why it ended."""

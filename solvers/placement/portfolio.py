@@ -21,14 +21,16 @@ from solvers.placement.registry import SOLVERS
 from solvers.placement.solution import Answer, Bounds, StageReport
 
 POLISH_SHARE = 0.05  # of the budget is kept for the last stage
+SMALL = 160  # GPUs x classes up to which CP-SAT, which knows every tier, is asked in the end
 SEARCH_SHARE = 0.15  # of the budget for randomised search before an exact stage
 
 
 def solve(problem: Problem, meter: Meter, *, seed: int = 0, gap: float = 0.001, exact: bool = True) -> Answer:
     """The best placement that the meter allows; there always is one.
 
-    Stops at the relative `gap` of the tier `balance`. Without `exact` only greedy and local search run. The exact
-    stages are asked in this process; one that misbehaves costs only its time, because what it says is checked.
+    Stops once the tiers before `balance` are at their bounds and it is within the relative `gap` of its own. Without
+    `exact` only greedy and local search run. All stages run in this process: their placements are checked before they
+    are kept, their bounds are taken as they are.
     """
     return _Cascade(problem, meter, seed, gap, exact).run()
 
@@ -96,23 +98,25 @@ class _Cascade:
 
     def _chain(self) -> tuple[str, ...]:
         """Who is asked after greedy, in turn."""
-        if not self._problem.tiers.balance:
-            return ()
+        problem = self._problem
         if not self._exact:
-            return ("search",)
-        if self._problem.classes == 1:
-            return ("one-class", "columns", "search")
-        if self._problem.tables.batching == "turboserve":
-            return ("patterns", "columns", "search")
-        return ("columns", "search")
+            return ("search",) if problem.tiers.balance else ()
+        small = ("cpsat",) if problem.gpus * problem.classes <= SMALL else ()
+        if not problem.tiers.balance:
+            return small
+        if not self._incumbent.settled:
+            return ("search", *small)
+        if problem.classes == 1:
+            return ("one-class", "columns", "search", *small)
+        if problem.tables.batching == "turboserve":
+            return ("patterns", "columns", "search", *small)
+        return ("columns", "search", *small)
 
     def _ask(self, name: str) -> str:
         if name == "search":
             left_s = self._meter.left_s() * (1 - SEARCH_SHARE)
             effort = Effort(name="search", attempts=6, noisy=True, end_s=max(left_s, self._reserve_s()))
             return self._search.run(effort, self._gap)
-        if name not in SOLVERS:
-            return "not there"
         incumbent = self._incumbent
         found = SOLVERS[name]()(
             self._problem, self._meter, seed=self._seed, hint=incumbent.placement, bounds=incumbent.bounds
