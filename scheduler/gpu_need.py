@@ -9,16 +9,15 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler.cluster import Snapshot
 from scheduler.fleet import Fleet
 from scheduler.forecast import Forecast, demand_series, forecast
 from scheduler.formulate_offline import type_limits
+from scheduler.planner_settings import ScalingSettings
 from solvers.capacity import Capacity
 from solvers.contents import enumerate_contents
 from solvers.lookahead import Lookahead, LookaheadProblem, look_ahead, relaxed_counts
@@ -30,17 +29,6 @@ IntArray = npt.NDArray[np.int64]
 MILLI_CENTS = 1e5  # per dollar
 ROUNDS_MAX = 6  # of adding inequalities that the counts violate
 _NEARLY = 1e-6
-
-
-class ScalingSettings(BaseModel):
-    """When GPUs start and stop."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    service_level: Annotated[float, Field(ge=0.5, lt=1, allow_inf_nan=False)] = 0.95  # of capacity in each epoch
-    horizon_epochs: Annotated[int, Field(ge=1, le=200)] = 10  # looked ahead; more where a start-up takes longer
-    scale_in_hold_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 120.0  # fewer must have done for so long
-    scale_to_zero: bool = True  # whether the last GPU may stop
-    season_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0  # after which demand looks alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,10 @@ import numpy as np
 
 from scheduler.cluster import Gpu, GpuId, NodeId, Snapshot
 from scheduler.fleet import Fleet
-from scheduler.gpu_need import MILLI_CENTS, Counts, GpuNeed, ScalingSettings
+from scheduler.gpu_decision import STEADY, GpuDecision
+from scheduler.gpu_need import MILLI_CENTS, Counts, GpuNeed
 from scheduler.plan import GpuAim, TierReport
-from scheduler.planner import STEADY, GpuDecision
+from scheduler.planner_settings import ScalingSettings
 from scheduler.sizes import state_mib
 from solvers.lookahead import LookaheadProblem, price_of
 from solvers.placement.meter import Meter

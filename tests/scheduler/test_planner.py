@@ -9,7 +9,8 @@ import pytest
 from scheduler.cluster import SessionId, Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.fleet import Fleet
-from scheduler.planner import Budget, GpuDecision, Planner, keep_what_is_on
+from scheduler.gpu_decision import GpuDecision, keep_what_is_on
+from scheduler.planner import Budget, Planner
 from scheduler.planner_settings import PlannerSettings
 from solvers.placement.meter import Meter
 from tests.scheduler.clusters import WORK, a_cluster, a_plan_for, gpu, moves_of, node, two_profiles
