@@ -5,6 +5,7 @@ Decides starts and stops on counts, exactly; must never know which GPU it is, wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 EPSILON = 1e-7
 NODES_MAX = 20
-GAP = 1e-3  # of the price; the forecast is further off than that
+GAP = 1e-3  # of the price, and of sides; the forecast is further off than that
+_CENTS = 0.5  # milli-cents: prices are whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ class Lookahead:
     price: int  # of all GPUs on in all steps, in milli-cents
     bound: int
     end_reason: str
+    proof: str  # of the bound
 
     @property
     def proven(self) -> bool:
@@ -75,20 +78,33 @@ class Lookahead:
 
 
 def look_ahead(problem: LookaheadProblem, *, gap: float = GAP) -> Lookahead:
-    """Least shortage in every row and step at once, then the least price to a relative gap."""
+    """Least shortage in every row and step at once, then the least price to a relative gap.
+
+    Counts in fractions give a bound, and rounded up an answer. Where that leaves a gap, branch and bound makes the
+    counts whole that the decisions of now lead to; those of other steps stay fractions for the bound, are rounded up
+    in the answer, and will be decided when their time has come.
+    """
     most = problem.most_usable()
     reachable = np.minimum(problem.sides, problem.limits @ most)
-    model = _Model(problem, reachable, most)
+    model = _Model(problem, reachable, most, gap)
     program, cost = model.sheet.finish(), model.cost()
-    found = solve_whole(program, cost, nodes_max=NODES_MAX, gap=gap)
-    rounded = _rounded_up(model, program, cost)
-    values = min(
-        [values for values in (found.values, rounded) if values is not None],
-        key=lambda values: float(cost @ values),
-        default=None,
-    )
+    fractions = replace(program, whole=np.zeros_like(program.whole))
+    relaxed = solve_whole(fractions, cost, nodes_max=0).values
+    answers = [] if relaxed is None else [_rounded_up(model, fractions, cost, relaxed)]
+    bound, ended, proof = -model.fixed_cost(), "no answer", ""
+    if relaxed is not None:
+        bound, ended, proof = float(cost @ relaxed), "optimal", "counts in fractions"
+    if _least(answers, cost) > bound + max(_CENTS, gap * (abs(bound) + model.fixed_cost())):
+        found = solve_whole(program, cost, nodes_max=NODES_MAX, gap=gap)
+        if found.values is not None:
+            answers.append(_rounded_up(model, fractions, cost, found.values))
+        if found.bound > bound:
+            bound, proof = found.bound, "branch and bound on counts"
+        ended = found.end_reason
+    known = [values for values in answers if values is not None]
+    values = min(known, key=lambda values: float(cost @ values), default=None)
     counts = model.everything_now() if values is None else tuple(np.rint(values[c]) for c in model.columns())
-    starts, stops, taken_back = _without_detours(problem, *(part.astype(np.int64) for part in counts))
+    starts, stops, taken_back = _without_detours(*(part.astype(np.int64) for part in counts))
     usable = usable_counts(problem, starts, stops, taken_back)
     return Lookahead(
         usable=usable,
@@ -97,41 +113,43 @@ def look_ahead(problem: LookaheadProblem, *, gap: float = GAP) -> Lookahead:
         taken_back=taken_back,
         shortage=np.maximum(problem.sides - reachable, 0.0),
         price=price_of(problem, usable, starts),
-        bound=max(0, int(np.ceil(found.bound + model.fixed_cost() - 1e-4))),
-        end_reason=found.end_reason,
+        bound=max(0, int(np.ceil(bound + model.fixed_cost() - 1e-4))),
+        end_reason=ended,
+        proof=proof,
     )
 
 
-def _rounded_up(model: _Model, program: LinearProgram, cost: FloatArray) -> FloatArray | None:
-    """The program in fractions, its counts rounded up, and starts and stops to match; a flow, so they are whole."""
-    fractions = replace(program, whole=np.zeros_like(program.whole))
-    found = solve_whole(fractions, cost, nodes_max=0)
-    if found.values is None:
-        return None
+def _least(answers: Sequence[FloatArray | None], cost: FloatArray) -> float:
+    return min((float(cost @ values) for values in answers if values is not None), default=np.inf)
+
+
+def _rounded_up(model: _Model, fractions: LinearProgram, cost: FloatArray, values: FloatArray) -> FloatArray | None:
+    """At least these counts, rounded up, and starts and stops to match; a flow, so they are whole."""
     usable = model.usable_columns
-    lower = program.lower.copy()
-    lower[usable] = np.maximum(lower[usable], np.ceil(found.values[usable] - EPSILON))
+    lower = fractions.lower.copy()
+    lower[usable] = np.maximum(lower[usable], np.ceil(values[usable] - EPSILON))
     return solve_whole(replace(fractions, lower=lower), cost, nodes_max=0).values
 
 
 def relaxed_counts(problem: LookaheadProblem) -> FloatArray:
     """[types, horizon]: usable GPUs in fractions, cheaply; to see which inequalities matter."""
     most = problem.most_usable()
-    model = _Model(problem, np.minimum(problem.sides, problem.limits @ most), most)
+    model = _Model(problem, np.minimum(problem.sides, problem.limits @ most), most, GAP)
     program = model.sheet.finish()
     relaxed = replace(program, whole=np.zeros_like(program.whole))
     found = solve_whole(relaxed, model.cost(), nodes_max=0)
     return most.astype(np.float64) if found.values is None else found.values[model.usable_columns]
 
 
-def _without_detours(
-    problem: LookaheadProblem, starts: IntArray, stops: IntArray, taken_back: IntArray
-) -> tuple[IntArray, IntArray, IntArray]:
-    """GPUs that are stopped at the step at which they are taken back or started are left as they are."""
+def _without_detours(starts: IntArray, stops: IntArray, taken_back: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """GPUs that are stopped at the step at which they are taken back or started are left as they are.
+
+    Starting up costs what being usable costs, so that this changes no price.
+    """
     stops, starts = stops.copy(), starts.copy()
     kept = np.minimum(taken_back, stops[:, 0])
     stops[:, 0] -= kept
-    at_once = np.where(problem.lead[:, None] == 0, np.minimum(starts, stops), 0)
+    at_once = np.minimum(starts, stops)
     return starts - at_once, stops - at_once, taken_back - kept
 
 
@@ -162,8 +180,8 @@ def _waiting_steps(problem: LookaheadProblem) -> IntArray:
 class _Model:
     """Columns: starts, stops and usable GPUs per type and step, GPUs taken back per type."""
 
-    def __init__(self, problem: LookaheadProblem, sides: FloatArray, most: IntArray) -> None:
-        self._problem = problem
+    def __init__(self, problem: LookaheadProblem, sides: FloatArray, most: IntArray, gap: float) -> None:
+        self._problem, self._gap = problem, gap
         self.sheet = Sheet()
         cells = problem.types * problem.horizon
         shape = (problem.types, problem.horizon)
@@ -174,7 +192,9 @@ class _Model:
         # With whole counts of usable GPUs the rest is a flow, whole by itself.
         self._starts = self.sheet.add_columns(cells, 0, may_start.ravel()).reshape(shape)
         self._stops = self.sheet.add_columns(cells, 0, may_stop.ravel()).reshape(shape)
-        self._usable = self.sheet.add_columns(cells, least.ravel(), most.ravel(), whole=True).reshape(shape)
+        self._usable = self.sheet.add_columns(cells, least.ravel(), most.ravel(), whole=_decided_now(problem)).reshape(
+            shape
+        )
         self._back = self.sheet.add_columns(problem.types, 0, problem.draining)
         self._balance_counts()
         self._start_no_more_than_are_off()
@@ -243,6 +263,32 @@ class _Model:
                 rows = self.sheet.add_rows(problem.horizon, lower=need)
                 self.sheet.put(rows, self._usable[0], 1.0)
             return
-        for i in range(len(sides)):
-            rows = self.sheet.add_rows(problem.horizon, lower=sides[i] - EPSILON)
-            self.sheet.put(rows[:, None], self._usable.T, np.broadcast_to(problem.limits[i], self._usable.T.shape))
+        for step in range(problem.horizon):
+            strong = _undominated(problem.limits, sides[:, step], self._gap)
+            rows = self.sheet.add_rows(len(strong), lower=sides[strong, step] - EPSILON)
+            self.sheet.put(rows[:, None], self._usable[None, :, step], problem.limits[strong])
+
+
+def _decided_now(problem: LookaheadProblem) -> BoolArray:
+    """Counts [types x horizon] that must be whole: those that starts and stops of now lead to, and their neighbours.
+
+    With one type the program is totally unimodular, so that whole counts cost nothing.
+    """
+    step = np.arange(problem.horizon)[None, :]
+    lead = problem.lead[:, None]
+    near = (step <= 1) | ((step >= lead) & (step <= lead + 1))
+    return np.asarray((near | (problem.types == 1)).ravel(), dtype=np.bool_)
+
+
+def _undominated(limits: FloatArray, side: FloatArray, gap: float) -> IntArray:
+    """Rows that ask for more, to a relative gap, than every other row, whatever GPUs there are."""
+    rows = np.flatnonzero(side > EPSILON)
+    asks = limits[rows] / side[rows, None]  # asks . usable >= 1: the smaller, the more
+    order = np.argsort(asks.sum(axis=1), kind="stable")
+    asks = asks[order]
+    implied = (asks[:, None, :] <= asks[None, :, :] * (1.0 + gap) + 1e-12).all(axis=2)  # [by, which]
+    kept: list[int] = []
+    for row in range(len(asks)):
+        if not implied[kept, row].any():
+            kept.append(row)
+    return np.asarray(rows[order[kept]], dtype=np.int64)

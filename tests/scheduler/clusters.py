@@ -12,6 +12,7 @@ from typing import Any
 from scheduler.cluster import GpuId, GpuStatus, MoveInFlight, MoveKind, NodeId, Session, SessionId, Snapshot
 from scheduler.cluster_state import all_off
 from scheduler.fleet import Fleet
+from scheduler.gpu_decision import keep_what_is_on
 from scheduler.plan import Move, Plan
 from scheduler.planner import Budget, Planner
 from scheduler.planner_settings import PlannerSettings
@@ -84,7 +85,7 @@ def a_cluster(
 
 
 def a_plan_for(fleet: Fleet, snapshot: Snapshot, settings: PlannerSettings | None = None, now_s: float = 0.0) -> Plan:
-    return Planner(fleet, settings).step(snapshot, now_s, WORK).plan
+    return Planner(fleet, settings, count_gpus=keep_what_is_on).step(snapshot, now_s, WORK).plan
 
 
 def moves_of(plan: Plan, kind: MoveKind | None = None) -> dict[str, Move]:
