@@ -16,7 +16,7 @@ from scheduler.cluster import Snapshot
 from scheduler.forecast import Forecast
 from scheduler.gpu_capacity import Holding
 from solvers.coarse_capacity import CoarseCapacity
-from solvers.lookahead import LookaheadProblem
+from solvers.lookahead_problem import LookaheadProblem
 from solvers.weights import Inequality
 
 FloatArray = npt.NDArray[np.float64]

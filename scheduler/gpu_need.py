@@ -20,7 +20,8 @@ from scheduler.gpu_ahead import Ahead, wanted_now
 from scheduler.gpu_capacity import Holding, capacity_of, runnable
 from scheduler.planner_settings import ScalingSettings
 from solvers.coarse_capacity import CoarseCapacity
-from solvers.lookahead import Lookahead, LookaheadProblem, look_ahead, relaxed_counts
+from solvers.lookahead import Lookahead, look_ahead, relaxed_counts
+from solvers.lookahead_problem import LookaheadProblem
 from solvers.weights import Inequality
 
 FloatArray = npt.NDArray[np.float64]

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from scheduler.gpu_ahead import Ahead
 from scheduler.gpu_need import MILLI_CENTS, Counts
 from scheduler.plan import ForecastReport, ProfileForecast, TierReport
-from solvers.lookahead import GAP, LookaheadProblem, price_of
+from solvers.lookahead import GAP
+from solvers.lookahead_problem import LookaheadProblem, price_of
 
 
 def pay_report(counts: Counts) -> TierReport:

@@ -145,7 +145,8 @@ def test_memory_of_a_transfer_is_taken_on_both_sides() -> None:
 
 
 def test_no_gpu_is_no_plan_but_no_failure() -> None:
-    decision = Planner(FLEET).step(a_cluster(FLEET, "a1 a2@n0", on=0), 0.0, WORK)
+    planner = Planner(FLEET, PlannerSettings(pay=False))
+    decision = planner.step(a_cluster(FLEET, "a1 a2@n0", on=0), 0.0, WORK)
     assert decision.plan.moves == ()
     assert decision.report.headline.value == 2
     assert decision.report.warnings == ("2 sessions have no GPU",)
