@@ -158,7 +158,7 @@ def test_the_coarse_rule_leaves_room_for_a_pool_per_class(seed: int) -> None:
     """Where no rule is broken, whole GPUs of one type can be shared out so that every class fits."""
     rng = np.random.default_rng(seed)
     caps = rng.integers(1, 7, (1, int(rng.integers(1, 5))))
-    demand = rng.integers(0, 20, caps.shape[1]).astype(np.float64)
+    demand = np.array(rng.integers(0, 20, caps.shape[1]), np.float64)
     need = int(np.ceil(demand / caps[0]).sum())
     capacity = CoarseCapacity(caps)
     assert capacity.violated(demand, np.array([float(need)])) is None
