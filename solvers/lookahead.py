@@ -57,7 +57,7 @@ def look_ahead(problem: LookaheadProblem, *, gap: float = GAP) -> Lookahead:
     fractions = replace(program, whole=np.zeros_like(program.whole))
     relaxed = solve_whole(fractions, cost, nodes_max=0).values
     answers = [] if relaxed is None else [_rounded_up(model, fractions, cost, relaxed)]
-    bound, ended, proof = -model.fixed_cost(), "no answer", ""
+    bound, ended, proof = -float(model.fixed_cost()), "no answer", ""
     if relaxed is not None:
         bound, ended, proof = float(cost @ relaxed), "optimal", "counts in fractions"
     if _least(answers, cost) > bound + max(_CENTS, gap * (abs(bound) + model.fixed_cost())):

@@ -127,7 +127,7 @@ def _undominated(limits: FloatArray, side: FloatArray, gap: float) -> IntArray:
     asks = limits[rows] / side[rows, None]  # asks . usable >= 1: the smaller, the more
     order = np.argsort(asks.sum(axis=1), kind="stable")
     asks = asks[order]
-    implied = (asks[:, None, :] <= asks[None, :, :] * (1.0 + gap) + 1e-12).all(axis=2)  # [by, which]
+    implied: BoolArray = np.all(asks[:, None, :] <= asks[None, :, :] * (1.0 + gap) + 1e-12, axis=2)  # [by, which]
     kept: list[int] = []
     for row in range(len(asks)):
         if not implied[kept, row].any():
