@@ -41,7 +41,11 @@ class Ahead:
     present_steps: int
 
     def held_together(self, holding: Holding) -> FloatArray:
-        """One demand per step [horizon, profiles]: as far between mean and quantiles as the mix calls for."""
+        """One demand per step [horizon, profiles], at which inequalities are looked for.
+
+        Profiles do not reach their quantiles at once. So it lies between mean and quantiles, as far as the quantile of
+        their weighted sum does, with the weights of the strongest inequality at the quantiles.
+        """
         expected = self.expected
         demand = expected.quantile.copy()
         for step in range(expected.horizon):

@@ -50,7 +50,7 @@ def lateness_weights(snapshot: Snapshot, class_of: Mapping[str, int], settings: 
 
 
 def ranks(levels: Sequence[IntArray], classes: int) -> Ranks:
-    """Per class the level of its first; classes of which nobody waits are of no matter."""
+    """Per class the level of the first of it that waits; classes of which nobody waits are of no matter."""
     rank = np.zeros(classes, np.int32)
     for index in reversed(range(len(levels))):
         rank[levels[index] > 0] = index

@@ -54,7 +54,8 @@ class ReturnChances:
         """Returns per second of room, for the best time to give up: max over w of P(w) / E[min(time left, w)].
 
         This is the index of Gittins for keeping one state at a time. It is the hazard of a return where that falls, and
-        looks beyond the next seconds where returns come later.
+        looks beyond the next seconds where returns come later. To the sums over past cases the made-up one adds w
+        seconds of room and w / (a + 60 s) returns.
         """
         lengths = self._lengths.get(profile, np.zeros(0))
         sums = self._sums.get(profile, np.zeros(1))

@@ -19,6 +19,7 @@ REMOVALS = 2  # sessions whose removal from a GPU is tried exhaustively
 
 def certificate(problem: Problem, given: Given) -> Bounds:
     """Bounds of `meet`, `leave` and `balance`, each the best of several; `proofs` names which."""
+    # So many removals are allowed on each GPU; REMOVALS + 1 stands for more than are tried.
     removals = np.minimum(problem.out_max, REMOVALS)
     removals[problem.out_max > REMOVALS] = REMOVALS + 1
     left = least_left(given, removals)
@@ -63,7 +64,7 @@ def _leave_bound(problem: Problem) -> int:
 
 
 def _meet_bound(problem: Problem, given: Given, removals: IntArray) -> int:
-    """Lateness as it is, less the most that the allowed removals can save; whoever enters adds none."""
+    """Lateness as it is, less the most that the allowed removals can save; whoever enters saves nothing."""
     if not problem.tiers.meet or bool((problem.target_us >= NO_TARGET_US).all()):
         return 0
     cuts = lateness_cuts(given, removals)  # [gpus, removals + 1]: least lateness after that many removals

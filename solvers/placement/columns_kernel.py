@@ -12,12 +12,14 @@ import numpy.typing as npt
 
 from solvers.numba_kernel import inner, kernel
 from solvers.placement.kernel import FAR, Given, latency_of
+from solvers.placement.knapsack_kernel import WIDTHS, Fillings, take_filling
 from solvers.placement.problem import BoolArray, IntArray
 
 RealArray = npt.NDArray[np.float64]
 
 NOTHING = -1e300
 OUT_MAX = 2  # sessions that leave a GPU in a pattern
+FAR_ABOVE = 1e300
 SLIGHT = 1e-12
 
 
@@ -203,20 +205,27 @@ def _fill(
 
 
 @inner
+def _let_go(given: Given, gpu: int, first: int, second: int, prices: Prices, counts: IntArray) -> float:
+    """Sets counts to what is left when `first` and `second` (-1: nobody) leave; what that costs."""
+    counts[:] = given.running[gpu]
+    cost = 0.0
+    if first >= 0:
+        counts[first] -= 1
+        cost += prices.arriving[first] + prices.migrating[first]
+    if second >= 0:
+        counts[second] -= 1
+        cost += prices.arriving[second] + prices.migrating[second]
+    return cost
+
+
+@inner
 def _try_leaving(
     given: Given, gpu: int, level_us: int, free_mib: int, enter_max: int, prices: Prices, steps: Steps,
     nodes_max: int, dearest: float, first: int, second: int, group: int, patterns: Patterns, scratch: Scratch
 ) -> None:  # fmt: skip
     """The best pattern of a group in which `first` and `second` (-1: nobody) leave, if it beats the best so far."""
     gpu_type = given.gpu_type[gpu]
-    scratch.counts[:] = given.running[gpu]
-    cost = 0.0
-    if first >= 0:
-        scratch.counts[first] -= 1
-        cost += prices.arriving[first] + prices.migrating[first]
-    if second >= 0:
-        scratch.counts[second] -= 1
-        cost += prices.arriving[second] + prices.migrating[second]
+    cost = _let_go(given, gpu, first, second, prices, scratch.counts)
     latency_us = _kept(given, gpu_type, scratch.counts, level_us)
     if latency_us == FAR:
         return
@@ -238,15 +247,71 @@ def _try_leaving(
             patterns.out[group, second] += 1
 
 
+@inner
+def _look_up(
+    given: Given, gpu: int, level_us: int, free_mib: int, takes: int, prices: Prices, rooms: Fillings, group: int,
+    patterns: Patterns, scratch: Scratch
+) -> bool:  # fmt: skip
+    """The best pattern of a group where sessions add up; False if what is dearest may not enter for another reason.
+
+    `highest` is set in any case: what is left out only makes fillings dearer.
+    """
+    gpu_type = given.gpu_type[gpu]
+    running = given.running[gpu]
+    classes = len(running)
+    arrivals = min(given.in_max[gpu], rooms.upper.shape[1] - 1)
+    best_first, best_second, best_room = -2, -2, 0
+    for first in range(-1, classes):
+        if first >= 0 and (running[first] == 0 or given.out_max[gpu] < 1):
+            continue
+        for second in range(-1, classes):
+            if second >= 0 and (first < 0 or second < first or given.out_max[gpu] < OUT_MAX):
+                continue
+            if second >= 0 and running[second] <= (1 if second == first else 0):
+                continue
+            cost = _let_go(given, gpu, first, second, prices, scratch.counts)
+            latency_us = _kept(given, gpu_type, scratch.counts, level_us)
+            if latency_us == FAR:
+                continue
+            room_us = level_us - (latency_us if latency_us > 0 else given.common_us[gpu_type, 1])
+            if takes == 0 or room_us < 0:
+                room_us = 0
+            upper = rooms.upper[gpu_type, arrivals, min(-(-room_us // rooms.width_us), WIDTHS)]
+            lower = rooms.lower[gpu_type, arrivals, min(room_us // rooms.width_us, WIDTHS)]
+            patterns.highest[group] = max(patterns.highest[group], upper - cost)
+            if lower - cost > patterns.profit[group]:
+                patterns.profit[group] = lower - cost
+                best_first, best_second, best_room = first, second, room_us
+    if best_first == -2:
+        return True
+    take_filling(rooms, gpu_type, arrivals, best_room, scratch.best)
+    _let_go(given, gpu, best_first, best_second, prices, scratch.counts)
+    entered_mib = 0
+    for k in range(classes):
+        more = scratch.best[0, k] + scratch.best[1, k]
+        scratch.counts[k] += more
+        entered_mib += more * given.state_mib[k]
+    if entered_mib > free_mib or _kept(given, gpu_type, scratch.counts, level_us) == FAR:
+        return False
+    patterns.arrived[group] = scratch.best[0]
+    patterns.placed[group] = scratch.best[1]
+    patterns.out[group] = 0
+    if best_first >= 0:
+        patterns.out[group, best_first] += 1
+    if best_second >= 0:
+        patterns.out[group, best_second] += 1
+    return True
+
+
 @kernel
 def best_patterns(
     given: Given, gpu_of_group: IntArray, level_us: int, enter_max: IntArray, prices: Prices, steps: Steps,
-    nodes_max: int, patterns: Patterns
+    nodes_max: int, rooms: Fillings, patterns: Patterns
 ) -> None:  # fmt: skip
     """For each group of equal GPUs the pattern with the highest profit among those that keep to the level.
 
     profit = what enters at its prices - what leaves at the price of arriving and of its migration. At most `OUT_MAX`
-    sessions leave, and at most `enter_max` [groups] enter.
+    sessions leave, and at most `enter_max` [groups] enter. `rooms` has no types where sessions do not add up.
     """
     classes = len(prices.arriving)
     longest = enter_max.max() + 1
@@ -268,6 +333,13 @@ def best_patterns(
         running = given.running[gpu]
         free_mib = given.memory_mib[gpu] - (running * given.state_mib).sum()
         takes = enter_max[group] if given.receives[gpu] else 0
+        known = FAR_ABOVE
+        if rooms.upper.shape[0] > 0:
+            if _look_up(given, gpu, level_us, free_mib, takes, prices, rooms, group, patterns, scratch):
+                continue
+            known = patterns.highest[group]
+            patterns.profit[group] = NOTHING
+            patterns.highest[group] = NOTHING
         _try_leaving(
             given, gpu, level_us, free_mib, takes, prices, steps, nodes_max, dearest, -1, -1, group, patterns, scratch
         )
@@ -309,3 +381,4 @@ def best_patterns(
                         patterns,
                         scratch,
                     )
+        patterns.highest[group] = min(patterns.highest[group], known)

@@ -1,4 +1,4 @@
-"""The least level below which everybody fits: gallop up from the bound, then bisect.
+"""The least level (a worst latency) below which everybody fits: gallop up from the bound, then bisect.
 
 Decides which levels are tried in which order, greedily first and then with chance; must never know how fitting works.
 """

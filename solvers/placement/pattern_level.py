@@ -3,10 +3,11 @@
 Decides which sessions may leave and how many may enter at a limit, for all GPUs at once; must never know how patterns
 are chosen, nor which GPU ends up with which.
 
-At a limit L a class k has a capacity per GPU type, the most sessions that may share a GPU with it. Classes with equal
-capacities are one *level*. A pattern of a GPU is a multiset of levels that leave it, and a cap c, one of the
-capacities: levels with capacity >= c may then enter, up to c sessions in all. Whoever leaves has to enter elsewhere,
-and all who wait have to enter: by Hall's theorem that is possible exactly if, for all sets of levels Q2 within Q1,
+At a limit L a class k has a capacity per GPU type: at most so many sessions are on a GPU that it is on, its own
+included. Classes with equal capacities are one capacity level, in these modules called a level. A pattern of a GPU is a
+multiset of levels that leave it, and a cap c, one of the capacities: levels with capacity >= c may then enter, until
+there are c sessions in all. Whoever leaves has to enter elsewhere, and all who wait have to enter: by Hall's theorem
+that is possible exactly if, for all sets of levels Q2 within Q1,
 
     slots that admit some level of Q2, plus slots for migrants that admit some level of Q1 only
         >= waiting sessions of Q2 + sessions that leave, of Q1.

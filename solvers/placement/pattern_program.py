@@ -14,11 +14,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from solvers.placement.batch_limits import ANY_NUMBER
 from solvers.placement.columns_kernel import NOTHING, OUT_MAX, Patterns, Prices, Steps, best_patterns
 from solvers.placement.kernel import Given, given_of
+from solvers.placement.knapsack_kernel import ARRIVALS_MAX, Fillings, fillings
 from solvers.placement.meter import Meter
 from solvers.placement.order import class_sizes
-from solvers.placement.problem import IntArray, Problem
+from solvers.placement.problem import NEVER_US, IntArray, Problem
 
 RealArray = npt.NDArray[np.float64]
 Outcome = Literal["impossible", "possible", "undecided"]
@@ -65,6 +67,7 @@ class PatternProgram:
         self._prices = Prices(arriving=self.weight, placing=self.weight, migrating=np.zeros(problem.classes))
         self._budget_prices = np.zeros(2)
         self._steps = _least_steps(problem)
+        self._size_us = _sizes(problem)
         able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
         self._master = Master(self)
@@ -72,10 +75,13 @@ class PatternProgram:
 
     @property
     def proves(self) -> bool:
-        """Whether impossible levels are impossible for every placement: patterns hold all that may leave a GPU."""
+        """Whether impossible levels are impossible for every placement: patterns hold all that may leave a GPU.
+
+        Pricing takes it that whoever enters takes time, so where tables are flat nothing is claimed.
+        """
         problem = self.problem
         able = np.minimum(problem.out_max, problem.running.sum(axis=1))
-        return bool((able <= OUT_MAX).all() and (self.placed == problem.waiting).all())
+        return bool((able <= OUT_MAX).all() and (self.placed == problem.waiting).all() and _rises(problem))
 
     def test(self, level_us: int, meter: Meter) -> tuple[Outcome, Master | None]:
         """Whether fractions of patterns keep everybody below the level; where they do, the program that shows it."""
@@ -132,6 +138,7 @@ class PatternProgram:
             profit=np.zeros(groups),
             highest=np.zeros(groups),
         )
+        rooms = self._rooms(level_us)
         best_patterns(
             self.given,
             self.gpu_of_group,
@@ -140,11 +147,18 @@ class PatternProgram:
             self._prices,
             self._steps,
             nodes_max,
+            rooms,
             self._best,
         )
         self._price_s = meter.used_s() - begun_s
         meter.spend(WORK_PER_PATTERN * groups * (1 + classes) ** 2)
         return self._best
+
+    def _rooms(self, level_us: int) -> Fillings:
+        """What fills any room best, where sessions add up; no types where they do not."""
+        size_us = self._size_us if self._size_us is not None else np.zeros((0, self.problem.classes), np.int64)
+        arrivals = int(min(self.problem.in_max.max(initial=0), ARRIVALS_MAX))
+        return fillings(size_us, level_us, arrivals, self._prices.placing, self._prices.arriving)
 
     def _deficit(self) -> float:
         """What those who must be placed are worth beyond all that GPUs can earn; above 0 the level is impossible."""
@@ -315,10 +329,37 @@ def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
     return first.astype(np.int64), inverse.ravel().astype(np.int64), size.astype(np.int64)
 
 
+def _sizes(problem: Problem) -> IntArray | None:
+    """What each session adds to f [types, classes] where it is always the same; None where it is not."""
+    tables = problem.tables
+    if tables.batching != "packed" or int(problem.in_max.max(initial=0)) > ARRIVALS_MAX:
+        return None
+    alone = tables.alone_us
+    size_us = alone[:, :, 1] if alone.shape[2] > 1 else np.zeros(alone.shape[:2], np.int64)
+    runs = size_us < NEVER_US
+    linear = alone == size_us[:, :, None] * np.arange(alone.shape[2])
+    common = tables.common_us[:, 1:]
+    flat = (common == common[:, :1]) | (common >= NEVER_US)
+    if not (linear.all(axis=2) | ~runs).all() or not flat.all() or (size_us <= 0).any():
+        return None
+    return np.where(runs, size_us, 0).astype(np.int64)
+
+
 def _least_steps(problem: Problem) -> Steps:
     """Differences of the tables, each the least from there on; a batch that may not run is never entered."""
     own_us, shared_us = (_least_from(steps_us) for steps_us in problem.tables.steps_us())
     return Steps(own_us=own_us, shared_us=shared_us, least_us=own_us[:, :, 0].min(axis=1)[:, None] + shared_us)
+
+
+def _rises(problem: Problem) -> bool:
+    """Whether every session more that a batch may have makes it slower."""
+    own_us, shared_us = problem.tables.steps_us()
+    last_us = problem.tables.common_us[:, -1]
+    most = np.where(last_us < NEVER_US, ANY_NUMBER, (problem.tables.common_us < NEVER_US).sum(axis=1) - 1)
+    return all(
+        own_us[t, :, : most[t]].min(initial=NEVER_US) + shared_us[t, : most[t]].min(initial=NEVER_US) > 0
+        for t in np.unique(problem.gpu_type)
+    )
 
 
 def _least_from(values: IntArray) -> IntArray:

@@ -44,6 +44,7 @@ def polish(problem: Problem, incumbent: Incumbent, meter: Meter) -> None:
     tiers, given = problem.tiers, given_of(problem)
     limit_us = NEVER_US - 1
     if tiers.balance:
+        # Values up to here count as equal to the best one, wherever above the bound that is.
         allowed_us = int(incumbent.bounds.balance * (1 + tiers.balance_tolerance * (1 - tiers.balance_tolerance)))
         limit_us = max(incumbent.value.balance, allowed_us)
     if tiers.move and incumbent.placement.moves:

@@ -28,8 +28,9 @@ SEARCH_SHARE = 0.15  # of the budget for randomised search before an exact stage
 def solve(problem: Problem, meter: Meter, *, seed: int = 0, gap: float = 0.001, exact: bool = True) -> Answer:
     """The best placement that the meter allows; there always is one.
 
-    Stops at the relative `gap` of the tier `balance`. Without `exact` only greedy and local search run. The exact
-    stages are asked in this process; one that misbehaves costs only its time, because what it says is checked.
+    Stops once the tiers before `balance` are at their bounds and it is within the relative `gap` of its own. Without
+    `exact` only greedy and local search run. All stages run in this process: their placements are checked before they
+    are kept, their bounds are taken as they are.
     """
     return _Cascade(problem, meter, seed, gap, exact).run()
 

@@ -86,8 +86,8 @@ class Tiers:
 class Problem:
     """Who is where, who waits, and what may move.
 
-    Classes are profile x priority; sessions of one class are interchangeable. `running` counts active sessions; idle
-    ones are no part of the problem: they can be offloaded, so they never hold up a placement.
+    Sessions of one class are interchangeable. `running` counts active sessions; idle ones are no part of the problem:
+    they can be offloaded, so they never hold up a placement. Those that cannot are taken off `memory_mib`.
     """
 
     tables: RoundTables
@@ -96,7 +96,7 @@ class Problem:
     waiting: IntArray  # [classes]: active sessions without a GPU
     receives: BoolArray  # [gpus]: may take sessions
     leaving: BoolArray  # [gpus]: to be emptied (drained); never receives
-    memory_mib: IntArray  # [gpus]: for states of active sessions, what transfers in flight need taken off
+    memory_mib: IntArray  # [gpus]: for states of active sessions; what others hold is taken off
     state_mib: IntArray  # [classes], > 0
     target_us: IntArray  # [classes]; NO_TARGET_US: none
     transfer_us: IntArray  # [classes]: what a migrated session waits before its next chunk

@@ -16,7 +16,8 @@ from solvers.placement.solution import Bounds, Placement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What one solver comes back with. Without a placement it only proves something, or failed in time."""
+    """What one solver comes back with. Without a placement it has only proven something, found nothing better in
+    time, or does not apply; `end_reason` says which."""
 
     placement: Placement | None
     bounds: Bounds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,18 +14,18 @@ from solvers.placement.kernel import given_of
 from solvers.placement.meter import Meter
 from solvers.placement.pattern_program import Pattern, PatternProgram
 from solvers.placement.problem import Batching
-from tests.solvers.placement.builders import a_placement_problem
+from solvers.placement.solution import Bounds, Placement
+from tests.solvers.placement.builders import a_placement_problem, turboserve
 from tests.solvers.placement.fleets import a_fleet, placed_one_by_one
 
 
 @pytest.mark.parametrize("batching", ["grouped", "packed", "turboserve"])
 @pytest.mark.parametrize("types", [1, 3])
 def test_a_crowded_fleet_comes_close_to_what_is_proven(batching: Batching, types: int) -> None:
-    problem = a_fleet(96, 4, batching, types=types)
+    problem = replace(a_fleet(96, 4, batching, types=types), moves_max=40)  # 5 % of the sessions
     hint = placed_one_by_one(problem)
     bounds = certificate(problem, given_of(problem))
-    meter = Meter(clock=time.monotonic, seconds=20.0)
-    found = solve_columns(problem, meter, seed=0, hint=hint, bounds=bounds)
+    found = solve_columns(problem, Meter(work=20_000), seed=0, hint=hint, bounds=bounds)
     placement = hint if found.placement is None else found.placement
     assert not violations(problem, placement)
     bound = max(found.bounds.balance, bounds.balance)
@@ -51,6 +50,15 @@ def test_a_level_below_what_anybody_can_keep_to_is_impossible() -> None:
     outcome, master = program.test(30_000, Meter(work=1000))
     assert outcome == "possible"
     assert master is not None
+
+
+def test_nothing_is_proven_where_tables_are_flat() -> None:
+    problem = a_placement_problem(
+        "AAA | A", tables=turboserve(([2, 3], [1, 1, 5, 9])), moves_max=2, out_max=2, in_max=2
+    )
+    hint = Placement.unchanged(problem)
+    found = solve_columns(problem, Meter(work=3000), seed=0, hint=hint, bounds=Bounds())
+    assert found.bounds.balance <= 3_000
 
 
 def test_patterns_are_dealt_out_and_room_that_nobody_needs_stays_free() -> None:
