@@ -12,7 +12,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scheduler.cluster import GpuId, MoveKind, NodeId, SessionId
-from scheduler.plan import Decision, GpuAim, Move, Plan, Report, Seat, StageTime, TierName, TierReport
+from scheduler.plan import (
+    Decision,
+    ForecastReport,
+    GpuAim,
+    Move,
+    Plan,
+    ProfileForecast,
+    Report,
+    Seat,
+    StageTime,
+    TierName,
+    TierReport,
+)
 from scheduler.validation import problems_of
 from traces.errors import BadInputError, Finding
 
@@ -65,6 +77,30 @@ class _Stage(_Part):
     gap: _Number
 
 
+class _ProfileForecast(_Part):
+    profile: str
+    mean: _Number
+    quantile: _Number
+    coverage: _Number | None = None
+    pinball: _Number | None = None
+    mae: _Number | None = None
+
+
+class _Forecast(_Part):
+    service_level: _Number
+    horizon_epochs: _Count
+    origins: _Count
+    profiles: list[_ProfileForecast]
+
+    def report(self) -> ForecastReport:
+        return ForecastReport(
+            service_level=self.service_level,
+            horizon_epochs=self.horizon_epochs,
+            origins=self.origins,
+            profiles=tuple(ProfileForecast(**profile.model_dump()) for profile in self.profiles),
+        )
+
+
 class _Report(_Part):
     solver: str
     end_reason: str
@@ -72,6 +108,7 @@ class _Report(_Part):
     stages: list[_Stage] = []
     fallback: str | None = None
     warnings: list[str] = []
+    forecast: _Forecast | None = None
 
 
 class EpochPlanJson(_Part):
@@ -84,6 +121,7 @@ class EpochPlanJson(_Part):
     moves: list[_Move]
     report: _Report
     next_step_s: _Number
+    scale_in_wanted: dict[str, bool] = {}
 
     def decision(self) -> Decision:
         """As it was before it was written."""
@@ -101,8 +139,10 @@ class EpochPlanJson(_Part):
                 stages=tuple(StageTime(**stage.model_dump()) for stage in self.report.stages),
                 fallback=self.report.fallback,
                 warnings=tuple(self.report.warnings),
+                forecast=None if self.report.forecast is None else self.report.forecast.report(),
             ),
             next_step_s=self.next_step_s,
+            scale_in_wanted=self.scale_in_wanted,
         )
 
 
@@ -117,6 +157,7 @@ def epoch_plan_json(decision: Decision) -> dict[str, Any]:
         "moves": [_given(move) for move in plan.moves],
         "report": dataclasses.asdict(decision.report),
         "next_step_s": decision.next_step_s,
+        "scale_in_wanted": dict(decision.scale_in_wanted),
     }
 
 

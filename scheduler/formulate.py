@@ -10,18 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from scheduler.cluster import GpuId, NodeId, Session, Snapshot
 from scheduler.fleet import Fleet
 from scheduler.plan import GpuAim
 from scheduler.planner_settings import PlannerSettings
+from scheduler.priorities import lateness_weights, queues, ranks, without_holes
 from scheduler.round_tables import round_tables
 from scheduler.sizes import MIB_PER_GIB, host_room_mib, room_mib, state_mib
 from scheduler.transfers import transfer_s
 from solvers.placement.problem import UNLIMITED, BoolArray, IntArray, Problem
-
-Ranks = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +65,7 @@ def formulate(
     _respect_moves_in_flight(snapshot, row_of, class_of, size, running, room, budget)
     host_mib = _host_mib(snapshot, size)
     idle = _offloadable(snapshot, fleet, found.idle, host_mib, size, room)
-    waiting, levels = _queues(found.waiting, class_of, settings, now_s)
+    waiting, levels = queues(found.waiting, class_of, settings, now_s)
     sizes = np.array([size[name] for name in profiles], np.int64)
     problem = Problem(
         tables=round_tables(fleet, profiles),
@@ -80,8 +78,8 @@ def formulate(
         state_mib=sizes,
         target_us=np.array([round(fleet.target_ms(name) * 1000) for name in profiles], np.int64),
         transfer_us=_transfers_us(fleet, profiles, running[leaving].sum(axis=0) > 0),
-        lateness_weight=np.ones(len(profiles), np.int64),
-        priority_rank=_ranks(levels, len(profiles)),
+        lateness_weight=lateness_weights(snapshot, class_of, settings),
+        priority_rank=ranks(levels, len(profiles)),
         moves_max=max(0, budget.moves),
         moved_mib_max=max(0, budget.mib),
         out_max=np.maximum(out_max, 0),
@@ -105,7 +103,7 @@ def formulate(
 def admitting(problem: Problem, admitted: IntArray, asking: IntArray) -> Problem:
     """The same fleet with fewer who wait: classes that only ask come after those admitted already."""
     rank = np.where((admitted == 0) & (asking > 0), 1, 0).astype(np.int32)
-    return replace(problem, waiting=admitted + asking, priority_rank=_without_holes(rank))
+    return replace(problem, waiting=admitted + asking, priority_rank=without_holes(rank))
 
 
 @dataclass(slots=True)
@@ -236,38 +234,6 @@ def _host_mib(snapshot: Snapshot, size: Mapping[str, int]) -> Counter[NodeId]:
         if move.kind == "offload" and move.source is not None:
             used[snapshot.gpus[move.source].node] += size[snapshot.sessions[session_id].profile]
     return used
-
-
-def _queues(
-    waiting: Sequence[Session], class_of: Mapping[str, int], settings: PlannerSettings, now_s: float
-) -> tuple[tuple[tuple[Session, ...], ...], tuple[IntArray, ...]]:
-    """Per class the order in which it is served, and the counts of each level: priority, then urgency.
-
-    Among sessions of one priority those that waited too long come first, so that small states cannot starve large ones.
-    """
-
-    def level(session: Session) -> tuple[int, bool]:
-        return (-session.priority, now_s - session.since_s < settings.urgent_after_s)
-
-    queues: list[list[Session]] = [[] for _ in class_of]
-    counts: dict[tuple[int, bool], IntArray] = {}
-    for session in sorted(waiting, key=lambda s: (level(s), s.since_s, s.session_id)):
-        k = class_of[session.profile]
-        queues[k].append(session)
-        counts.setdefault(level(session), np.zeros(len(class_of), np.int64))[k] += 1
-    return tuple(tuple(queue) for queue in queues), tuple(counts[key] for key in sorted(counts))
-
-
-def _ranks(levels: Sequence[IntArray], classes: int) -> Ranks:
-    """Per class the level of the first of it that waits; classes of which nobody waits are of no matter."""
-    rank = np.zeros(classes, np.int32)
-    for index in reversed(range(len(levels))):
-        rank[levels[index] > 0] = index
-    return _without_holes(rank)
-
-
-def _without_holes(rank: Ranks) -> Ranks:
-    return np.unique(rank, return_inverse=True)[1].astype(np.int32)
 
 
 def _transfers_us(fleet: Fleet, profiles: Sequence[str], drained: BoolArray) -> IntArray:

@@ -9,19 +9,19 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler.cluster import Snapshot
 from scheduler.fleet import Fleet
-from scheduler.forecast import Forecast, demand_series, forecast
-from scheduler.formulate_offline import type_limits
-from solvers.capacity import Capacity
-from solvers.contents import enumerate_contents
-from solvers.lookahead import Lookahead, LookaheadProblem, look_ahead, relaxed_counts
+from scheduler.forecast import demand_series, forecast
+from scheduler.gpu_ahead import Ahead, wanted_now
+from scheduler.gpu_capacity import Holding, capacity_of, runnable
+from scheduler.planner_settings import ScalingSettings
+from solvers.coarse_capacity import CoarseCapacity
+from solvers.lookahead import Lookahead, look_ahead, relaxed_counts
+from solvers.lookahead_problem import LookaheadProblem
 from solvers.weights import Inequality
 
 FloatArray = npt.NDArray[np.float64]
@@ -29,18 +29,9 @@ IntArray = npt.NDArray[np.int64]
 
 MILLI_CENTS = 1e5  # per dollar
 ROUNDS_MAX = 6  # of adding inequalities that the counts violate
+HOLDINGS_MAX = 4  # sets of profiles whose capacities are kept
 _NEARLY = 1e-6
-
-
-class ScalingSettings(BaseModel):
-    """When GPUs start and stop."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-    service_level: Annotated[float, Field(ge=0.5, lt=1, allow_inf_nan=False)] = 0.95  # of capacity in each epoch
-    horizon_epochs: Annotated[int, Field(ge=1, le=200)] = 10  # looked ahead; more where a start-up takes longer
-    scale_in_hold_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 120.0  # fewer must have done for so long
-    scale_to_zero: bool = True  # whether the last GPU may stop
-    season_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0  # after which demand looks alike
+_DIGITS = 6  # of counts in fractions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +42,8 @@ class Counts:
     problem: LookaheadProblem
     answer: Lookahead
     shrinkable: tuple[str, ...]  # types of which fewer would do from now on, hold or not
-    forecast: Forecast | None = field(repr=False)  # None: nobody has ever wanted anything
-    profiles: tuple[str, ...]  # by the forecast's profile index
+    ahead: Ahead | None = field(repr=False)  # None: nobody has ever wanted anything
+    coarse: bool  # whether profiles were counted as if each had GPUs of its own
 
 
 class GpuNeed:
@@ -66,14 +57,23 @@ class GpuNeed:
         )
         self._lead = np.array([_steps(fleet.gpu_types[t].startup_s, fleet.epoch_s) for t in self._types], np.int64)
         self._horizon = max(settings.horizon_epochs, int(self._lead.max()) + 2)
-        self._capacities: dict[tuple[str, ...], Capacity] = {}
+        self._runnable = runnable(fleet, self._types, tuple(fleet.profiles))
+        self._holding: dict[tuple[str, ...], Holding] = {}
+
+    @property
+    def gpu_types(self) -> tuple[str, ...]:
+        return self._types
+
+    def prepared(self, snapshot: Snapshot) -> bool:
+        """Whether the capacities that a decision needs are known already."""
+        return self._profiles(snapshot) in self._holding
 
     def counts(self, snapshot: Snapshot, now_s: float) -> Counts:
         """The cheapest counts; types that have not been too many for long enough keep theirs."""
-        expected, profiles = self._expected(snapshot)
+        ahead = self._ahead(snapshot)
         problem = self._supply(snapshot, now_s)
-        if expected is not None:
-            problem = self._with_demand(problem, expected, profiles)
+        if ahead is not None:
+            problem = self._with_demand(problem, ahead)
         answer = look_ahead(problem)
         shrinkable = tuple(t for t, stops in zip(self._types, answer.stops[:, 0], strict=True) if stops)
         may_shrink = self._may_shrink(snapshot.history.scale_in_wanted_since_s, shrinkable, now_s)
@@ -85,24 +85,32 @@ class GpuNeed:
             problem=problem,
             answer=answer,
             shrinkable=shrinkable,
-            forecast=expected,
-            profiles=profiles,
+            ahead=ahead,
+            coarse=ahead is not None and isinstance(self.holding(ahead.profiles), CoarseCapacity),
         )
 
-    def _expected(self, snapshot: Snapshot) -> tuple[Forecast | None, tuple[str, ...]]:
-        """Demand ahead, of profiles that were ever wanted; whoever waits or is on its way counts as active."""
-        now = Counter(s.profile for s in snapshot.sessions.values() if s.status in ("active", "waiting"))
-        past = snapshot.history.active_max
-        profiles = tuple(p for p in self._fleet.profiles if now[p] or any(past.get(p, ())))
+    def _profiles(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Those that were ever wanted and run somewhere."""
+        now, past = wanted_now(snapshot), snapshot.history.active_max
+        return tuple(p for p in self._runnable if now[p] or any(past.get(p, ())))
+
+    def _ahead(self, snapshot: Snapshot) -> Ahead | None:
+        """Demand ahead; whoever waits or is on its way counts as active."""
+        profiles, now = self._profiles(snapshot), wanted_now(snapshot)
         if not profiles:
-            return None, ()
+            return None
         found = forecast(
-            demand_series(past, now, profiles),
+            demand_series(snapshot.history.active_max, now, profiles),
             horizon=self._horizon,
             service_level=self._settings.service_level,
             season_epochs=max(1, round(self._settings.season_s / self._fleet.epoch_s)),
         )
-        return found, profiles
+        return Ahead(
+            profiles=profiles,
+            expected=found,
+            present=np.array([now[p] for p in profiles], np.float64),
+            present_steps=min(self._horizon, int(self._lead.max()) + 1),
+        )
 
     def _supply(self, snapshot: Snapshot, now_s: float) -> LookaheadProblem:
         """GPUs by type and status; nothing is expected of them yet."""
@@ -139,35 +147,31 @@ class GpuNeed:
             may[index, : _steps(max(0.0, left_s), self._fleet.epoch_s)] = False
         return may
 
-    def _with_demand(self, supply: LookaheadProblem, expected: Forecast, profiles: tuple[str, ...]) -> LookaheadProblem:
+    def _with_demand(self, supply: LookaheadProblem, ahead: Ahead) -> LookaheadProblem:
         """What must hold at each step, and every inequality that counts in fractions were found to violate."""
-        capacity = self._capacity(profiles)
-        demand = _held_together(expected, capacity)
+        capacity = self.holding(ahead.profiles)
+        capacity.restart()
+        demand = ahead.held_together(capacity)
         rows: dict[tuple[float, ...], Inequality] = {}
-        for step in range(self._horizon):
-            _add(rows, capacity.strongest(demand[step]))
-        problem = _with_rows(supply, rows, expected)
+        for wanted in np.unique(demand, axis=0):
+            _add(rows, capacity.strongest(wanted))
+        problem = ahead.asked_of(supply, rows, capacity)
         for _ in range(ROUNDS_MAX if len(self._types) > 1 else 0):
             known, usable = len(rows), relaxed_counts(problem)
-            for step in range(self._horizon):
-                _add(rows, capacity.violated(demand[step], usable[:, step]))
+            for case in np.unique(np.hstack([demand, np.round(usable.T, _DIGITS)]), axis=0):
+                _add(rows, capacity.violated(case[: len(ahead.profiles)], case[len(ahead.profiles) :]))
             if len(rows) == known:
                 break
-            problem = _with_rows(supply, rows, expected)
+            problem = ahead.asked_of(supply, rows, capacity)
         return problem
 
-    def _capacity(self, profiles: tuple[str, ...]) -> Capacity:
-        """What GPUs hold on time; a profile that is late on every type counts as it runs."""
-        if profiles not in self._capacities:
-            limits = [type_limits(self._fleet, t, profiles) for t in self._types]
-            targets = tuple(self._fleet.target_ms(p) for p in profiles)
-            tables = [enumerate_contents(limit, targets, allow_late=False) for limit in limits]
-            on_time = np.stack([table.counts.max(axis=0) for table in tables]).max(axis=0) > 0
-            if not on_time.all():
-                targets = tuple(t if fine else math.inf for t, fine in zip(targets, on_time, strict=True))
-                tables = [enumerate_contents(limit, targets, allow_late=False) for limit in limits]
-            self._capacities[profiles] = Capacity(tables, self._price)
-        return self._capacities[profiles]
+    def holding(self, profiles: tuple[str, ...]) -> Holding:
+        """What GPUs hold of these profiles on time."""
+        if profiles not in self._holding:
+            if len(self._holding) >= HOLDINGS_MAX:
+                del self._holding[next(iter(self._holding))]
+            self._holding[profiles] = capacity_of(self._fleet, self._types, profiles, self._price)
+        return self._holding[profiles]
 
 
 def _steps(seconds: float, epoch_s: float) -> int:
@@ -177,37 +181,3 @@ def _steps(seconds: float, epoch_s: float) -> int:
 def _add(rows: dict[tuple[float, ...], Inequality], row: Inequality | None) -> None:
     if row is not None:
         rows[*row.weights, *row.limit] = row
-
-
-def _held_together(expected: Forecast, capacity: Capacity) -> FloatArray:
-    """One demand per step [horizon, profiles], at which inequalities are looked for.
-
-    Profiles do not reach their quantiles at once. So it lies between mean and quantiles, as far as the quantile of
-    their weighted sum does, with the weights of the strongest inequality at the quantiles.
-    """
-    demand = expected.quantile.copy()
-    for step in range(expected.horizon):
-        row = capacity.strongest(expected.quantile[step])
-        if row is None:
-            continue
-        weights = np.array(row.weights)
-        side = expected.weighted(weights[None, :])[0, step]
-        mean, high = float(weights @ expected.mean[step]), float(weights @ expected.quantile[step])
-        share = 1.0 if high <= mean else min(1.0, max(0.0, (side - mean) / (high - mean)))
-        demand[step] = expected.mean[step] + share * (expected.quantile[step] - expected.mean[step])
-    return np.maximum(demand, 0.0)
-
-
-def _with_rows(
-    supply: LookaheadProblem, rows: Mapping[tuple[float, ...], Inequality], expected: Forecast
-) -> LookaheadProblem:
-    """What must hold, together with the service level, for these inequalities."""
-    if not rows:
-        return supply
-    weights = np.array([row.weights for row in rows.values()])
-    limits = np.array([row.limit for row in rows.values()])
-    return replace(
-        supply,
-        limits=np.vstack([supply.limits, limits]),
-        sides=np.vstack([supply.sides, expected.weighted(weights)]),
-    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from scheduler.cluster import GpuId, MoveKind, NodeId, SessionId
+from scheduler.events import EpochEvent, PlanIssued, ScaleInWanted
 
 GpuAim = Literal["off", "start", "keep", "drain", "stop"]
 TierName = Literal["repair", "serve", "meet", "pay", "leave", "balance", "move", "smooth"]
@@ -75,6 +76,28 @@ class StageTime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileForecast:
+    """What is expected of one profile, and how such forecasts did at recent epochs; None: too few to tell."""
+
+    profile: str
+    mean: float  # active sessions, in the epoch within the horizon that has most
+    quantile: float  # of the same
+    coverage: float | None  # share of past epochs, over the whole horizon, whose demand was at most the quantile
+    pinball: float | None  # mean pinball loss of the quantile, in sessions
+    mae: float | None  # mean absolute error of the mean, in sessions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastReport:
+    """What GPUs are counted for."""
+
+    service_level: float  # which quantile
+    horizon_epochs: int
+    origins: int  # epochs at which past forecasts were judged
+    profiles: tuple[ProfileForecast, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Who planned, how well, and why it stopped."""
 
@@ -84,6 +107,7 @@ class Report:
     stages: tuple[StageTime, ...]
     fallback: str | None  # why a stage's answer was not used; None: nothing went wrong
     warnings: tuple[str, ...] = ()
+    forecast: ForecastReport | None = None  # None: nothing was forecast
 
     @property
     def headline(self) -> TierReport:
@@ -98,4 +122,13 @@ class Decision:
     plan: Plan
     report: Report
     next_step_s: float
-    scale_in_wanted: Mapping[str, bool] = field(default_factory=dict)  # by GPU type; the cluster state remembers it
+    scale_in_wanted: Mapping[str, bool] = field(default_factory=dict)  # by GPU type: whether fewer GPUs would do
+
+    @property
+    def events(self) -> tuple[EpochEvent, ...]:
+        """What an executor tells the cluster state, every epoch, when it sends the plan out.
+
+        Nobody else remembers since when fewer GPUs would do: without these events no GPU is ever switched off.
+        """
+        issued = PlanIssued(version=self.plan.version)
+        return (issued, *(ScaleInWanted(gpu_type=t, wanted=w) for t, w in self.scale_in_wanted.items()))

@@ -7,36 +7,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scheduler.cluster import GpuId, GpuStatus, SessionId, Snapshot
+from scheduler.cluster import GpuId, SessionId, Snapshot
 from scheduler.fleet import Fleet
-from scheduler.forecast import Forecast
 from scheduler.formulate import Formulated, admitting, formulate
+from scheduler.gpu_decision import STEADY, CountGpus, GpuDecision, keep_what_is_on
 from scheduler.interpret import changes
-from scheduler.plan import Decision, GpuAim, Move, Plan, Report, Seat, StageTime, TierReport
+from scheduler.plan import Decision, GpuAim, Move, Plan, Report, Seat, StageTime
 from scheduler.plan_check import check_plan, place_of
 from scheduler.planner_report import stage_times, tier_reports
 from scheduler.planner_settings import PlannerSettings
 from scheduler.preempt import preemptions
 from scheduler.residency import offloads
+from scheduler.scaling import ScaleByForecast
 from scheduler.waves import arrange
 from solvers.placement.check import evaluate, violations
 from solvers.placement.meter import Meter
 from solvers.placement.portfolio import solve
 from solvers.placement.problem import Problem
 from solvers.placement.solution import Answer, Placement
-
-STEADY: Mapping[GpuStatus, GpuAim] = {
-    "off": "off",
-    "starting": "keep",
-    "ready": "keep",
-    "draining": "drain",
-    "lost": "off",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,37 +43,19 @@ class Budget:
         return Meter(clock=self.clock, seconds=self.seconds, work=self.work)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpuDecision:
-    """What becomes of every GPU, and what that costs."""
-
-    aims: Mapping[GpuId, GpuAim]
-    pay: TierReport | None = None  # None: nothing was optimised
-    warnings: tuple[str, ...] = ()
-    scale_in_wanted: Mapping[str, bool] = field(default_factory=dict)  # by GPU type: whether fewer would do
-    forecast: Forecast | None = field(default=None, repr=False)
-
-
-class CountGpus(Protocol):
-    """Decides which GPUs start, stay and go, before sessions are placed."""
-
-    def __call__(self, snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision: ...
-
-
-def keep_what_is_on(snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision:  # noqa: ARG001
-    """No GPU starts; those that drain go on draining."""
-    return GpuDecision(aims={gpu_id: STEADY[gpu.status] for gpu_id, gpu in snapshot.gpus.items()})
-
-
 class Planner:
-    """Our policy. It keeps nothing between steps: equal snapshots and budgets of work give equal decisions."""
+    """Our policy. It keeps no state between steps: equal snapshots and budgets of work give equal decisions.
+
+    GPUs are counted by forecast; with `pay` off, or `count_gpus=keep_what_is_on`, those that are on stay on.
+    """
 
     def __init__(
-        self, fleet: Fleet, settings: PlannerSettings | None = None, *, count_gpus: CountGpus = keep_what_is_on
+        self, fleet: Fleet, settings: PlannerSettings | None = None, *, count_gpus: CountGpus | None = None
     ) -> None:
         self._fleet = fleet
         self._settings = settings or PlannerSettings()
-        self._count_gpus = count_gpus
+        by_default = ScaleByForecast(fleet, self._settings.scaling) if self._settings.pay else keep_what_is_on
+        self._count_gpus: CountGpus = count_gpus or by_default
 
     def step(self, snapshot: Snapshot, now_s: float, budget: Budget) -> Decision:
         """Plan one epoch; the plan has passed the checker."""
@@ -98,7 +72,7 @@ class Planner:
         warnings = (*gpus.warnings, *_told(formulated, answer, dropped))
         return Decision(
             plan=plan,
-            report=self._report(formulated, answer, gpus.pay, fallback, warnings),
+            report=self._report(formulated, answer, gpus, fallback, warnings),
             next_step_s=self._next_step_s(snapshot, now_s),
             scale_in_wanted=gpus.scale_in_wanted,
         )
@@ -160,11 +134,11 @@ class Planner:
         self,
         formulated: Formulated,
         answer: Answer | None,
-        pay: TierReport | None,
+        gpus: GpuDecision,
         fallback: str | None,
         warnings: tuple[str, ...],
     ) -> Report:
-        tiers = tier_reports(formulated.problem, answer, pay, gap=self._settings.gap)
+        tiers = tier_reports(formulated.problem, answer, gpus.pay, gap=self._settings.gap)
         stages: tuple[StageTime, ...] = () if answer is None else stage_times(answer)
         return Report(
             solver="none" if answer is None else answer.solver,
@@ -173,6 +147,7 @@ class Planner:
             stages=stages,
             fallback=fallback,
             warnings=warnings,
+            forecast=gpus.forecast,
         )
 
     def _next_step_s(self, snapshot: Snapshot, now_s: float) -> float:

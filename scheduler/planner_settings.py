@@ -39,11 +39,21 @@ class ResidencySettings(_Strict):
     return_chance_min: _Share = 0.2  # likely: at least this chance to return soon
 
 
+class ScalingSettings(_Strict):
+    """When GPUs start and stop."""
+
+    service_level: Annotated[float, Field(ge=0.5, lt=1, allow_inf_nan=False)] = 0.95  # of capacity in each epoch
+    horizon_epochs: Annotated[int, Field(ge=1, le=200)] = 10  # looked ahead; more where a start-up takes longer
+    scale_in_hold_s: _Seconds = 120.0  # fewer must have done for so long
+    scale_to_zero: bool = True  # whether the last GPU may stop
+    season_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0  # after which demand looks alike
+
+
 class PlannerSettings(_Strict):
     """The online planner's settings; every tier but repair and serve can be switched off."""
 
     meet: bool = True
-    pay: bool = True
+    pay: bool = True  # off: GPUs that are on stay on, and none starts
     leave: bool = True
     balance: bool = True
     move: bool = True
@@ -58,6 +68,12 @@ class PlannerSettings(_Strict):
     urgent_after_s: _Seconds = 60.0  # who waits longer comes before others of equal priority, whatever its profile
     limits: MoveLimits = MoveLimits()
     idle: ResidencySettings = ResidencySettings()
+    scaling: ScalingSettings = ScalingSettings()
+    lateness_weights: dict[int, _PositiveCount] = {}  # by priority, for the tier meet; 1 where none is given
+
+    def lateness_weight(self, priority: int) -> int:
+        """What a late millisecond of a session of this priority counts, in those of one that weighs 1."""
+        return self.lateness_weights.get(priority, 1)
 
     def tiers(self) -> Tiers:
         return Tiers(

@@ -6,24 +6,35 @@ Decides GPUs by name from counts per type; must never know where sessions will b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from scheduler.cluster import Gpu, GpuId, NodeId, Snapshot
 from scheduler.fleet import Fleet
-from scheduler.gpu_need import MILLI_CENTS, Counts, GpuNeed, ScalingSettings
-from scheduler.plan import GpuAim, TierReport
-from scheduler.planner import STEADY, GpuDecision
+from scheduler.gpu_decision import STEADY, GpuDecision
+from scheduler.gpu_need import GpuNeed
+from scheduler.gpu_present import hold_present
+from scheduler.gpu_report import forecast_report, pay_report, warnings_of
+from scheduler.plan import GpuAim
+from scheduler.planner_settings import ScalingSettings
 from scheduler.sizes import state_mib
-from solvers.lookahead import LookaheadProblem, price_of
-from solvers.placement.meter import Meter
+from solvers.placement.meter import SECONDS_PER_WORK, Meter
 
-WORK_PER_LOOK = 10  # units: a look-ahead is about ten milliseconds
+IntArray = npt.NDArray[np.int64]
+
+WORK_PER_LOOK = 10  # units: a look-ahead with one GPU type is about ten milliseconds
+WORK_PER_TYPE = 35  # units that each further type adds
+PREPARE_S = 0.1  # at most about so long takes what is done once for the profiles in use
 
 
 class ScaleByForecast:
-    """Our answer to `CountGpus`: the look-ahead over what is expected. Equal snapshots give equal decisions."""
+    """Our answer to `CountGpus`: the look-ahead over what is expected. Equal snapshots give equal decisions.
+
+    Without time for it nothing shrinks: what is on stays on, and where somebody waits GPUs come back or start. Nothing
+    is said then about whether fewer would do.
+    """
 
     def __init__(self, fleet: Fleet, settings: ScalingSettings | None = None) -> None:
         self._fleet, self._settings = fleet, settings or ScalingSettings()
@@ -31,19 +42,39 @@ class ScaleByForecast:
 
     def __call__(self, snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision:
         assert fleet is self._fleet or fleet == self._fleet, "capacities are those of one fleet"
+        work = WORK_PER_LOOK + WORK_PER_TYPE * (len(self._need.gpu_types) - 1)
+        once_s = 0.0 if meter.repeats or self._need.prepared(snapshot) else PREPARE_S
+        if meter.left_s() < work * SECONDS_PER_WORK + once_s:
+            return self.hold_what_is_on(snapshot)
         decision = self.decide(snapshot, now_s)
-        meter.spend(WORK_PER_LOOK)
+        meter.spend(work)
         return decision
 
     def decide(self, snapshot: Snapshot, now_s: float) -> GpuDecision:
         """Counts per type, then names."""
         counts = self._need.counts(snapshot, now_s)
         return GpuDecision(
-            aims=_aims(snapshot, self._fleet, counts),
-            pay=_pay(counts),
-            warnings=_shortages(counts),
+            aims=_aims(
+                snapshot,
+                self._fleet,
+                self._need.gpu_types,
+                taken_back=counts.answer.taken_back,
+                starts=counts.answer.starts[:, 0],
+                stops=counts.answer.stops[:, 0],
+            ),
+            pay=pay_report(counts),
+            warnings=warnings_of(counts),
             scale_in_wanted={t: t in counts.shrinkable for t in counts.gpu_types},
-            forecast=counts.forecast,
+            forecast=None if counts.ahead is None else forecast_report(counts.ahead),
+        )
+
+    def hold_what_is_on(self, snapshot: Snapshot) -> GpuDecision:
+        """Without a look ahead."""
+        types = self._need.gpu_types
+        taken_back, starts = hold_present(snapshot, self._fleet, types)
+        return GpuDecision(
+            aims=_aims(snapshot, self._fleet, types, taken_back=taken_back, starts=starts, stops=np.zeros_like(starts)),
+            warnings=("no time to look ahead: GPUs that are on stay on",),
         )
 
 
@@ -52,16 +83,23 @@ def decide_gpus(snapshot: Snapshot, now_s: float, fleet: Fleet, settings: Scalin
     return ScaleByForecast(fleet, settings).decide(snapshot, now_s)
 
 
-def _aims(snapshot: Snapshot, fleet: Fleet, counts: Counts) -> dict[GpuId, GpuAim]:
+def _aims(
+    snapshot: Snapshot,
+    fleet: Fleet,
+    gpu_types: Sequence[str],
+    *,
+    taken_back: IntArray,
+    starts: IntArray,
+    stops: IntArray,
+) -> dict[GpuId, GpuAim]:
     """Change the GPUs that are best changed; all others stay what they are."""
     load = _Load(snapshot, fleet)
     aims = {gpu_id: STEADY[gpu.status] for gpu_id, gpu in snapshot.gpus.items()}
-    for index, gpu_type in enumerate(counts.gpu_types):
+    for index, gpu_type in enumerate(gpu_types):
         mine = [gpu for gpu in snapshot.gpus.values() if gpu.gpu_type == gpu_type]
-        answer = counts.answer
-        load.take_back(mine, int(answer.taken_back[index]), aims)
-        load.start(mine, int(answer.starts[index, 0]), aims)
-        load.drain(mine, int(answer.stops[index, 0]), aims)
+        load.take_back(mine, int(taken_back[index]), aims)
+        load.start(mine, int(starts[index]), aims)
+        load.drain(mine, int(stops[index]), aims)
     for gpu_id, gpu in snapshot.gpus.items():
         if gpu.status == "draining" and aims[gpu_id] == "drain" and gpu_id not in load.held:
             aims[gpu_id] = "stop"
@@ -101,7 +139,7 @@ class _Load:
     def start(self, gpus: Iterable[Gpu], count: int, aims: dict[GpuId, GpuAim]) -> None:
         """One by one: pools that have too few, then the node that has most GPUs on, so that others stay empty."""
         off = {gpu.gpu_id: gpu for gpu in gpus if gpu.status == "off"}
-        for _ in range(count):
+        for _ in range(min(count, len(off))):
             gpu = min(off.values(), key=lambda gpu: (not self._below_least(gpu), -self._on_node[gpu.node]))
             del off[gpu.gpu_id]
             aims[gpu.gpu_id] = "start"
@@ -130,39 +168,3 @@ class _Load:
 
 def _pool(gpu: Gpu) -> str:
     return gpu.node.partition("/")[0]
-
-
-def _pay(counts: Counts) -> TierReport:
-    """Dollars over the epochs ahead; before is what keeping everything as it is would cost."""
-    answer = counts.answer
-    before = _price_unchanged(counts.problem)
-    gap = (answer.price - answer.bound) / answer.price if answer.price > answer.bound else 0.0
-    return TierReport(
-        tier="pay",
-        unit=f"$ over {counts.problem.horizon} epochs",
-        before=before / MILLI_CENTS,
-        value=answer.price / MILLI_CENTS,
-        bound=min(answer.bound, answer.price) / MILLI_CENTS,
-        gap=gap,
-        proven=answer.proven,
-        proof="branch and bound on counts" if answer.proven else "",
-    )
-
-
-def _price_unchanged(problem: LookaheadProblem) -> int:
-    nothing = np.zeros((problem.types, problem.horizon), np.int64)
-    usable = problem.usable[:, None] + problem.becoming.cumsum(axis=1)
-    return price_of(problem, usable, nothing)
-
-
-def _shortages(counts: Counts) -> tuple[str, ...]:
-    """What an operator should know: demand that no decision could hold in time."""
-    shortage = counts.answer.shortage.max(axis=0, initial=0.0)
-    if not (shortage > 1e-6).any():
-        return ()
-    first = int(np.flatnonzero(shortage > 1e-6)[0])
-    last = int(np.flatnonzero(shortage > 1e-6)[-1])
-    return (
-        f"expected demand needs about {shortage.max():.1f} GPUs more than can be usable in epochs {first} to {last} "
-        "from now",
-    )

@@ -91,6 +91,13 @@ class Capacity:
         """[classes]: whether a session is on time anywhere, at least alone."""
         return np.asarray(np.stack([p.max(axis=0) for p in self._patterns]).max(axis=0) > 0, dtype=np.bool_)
 
+    def restart(self) -> None:
+        """Forget what was asked: where several inequalities are equally strong, warm starts decide between them.
+
+        From here on the answers are those of a new `Capacity`, so that a decision does not depend on those before it.
+        """
+        self._weigher.restart()
+
     def strongest(self, demand: FloatArray) -> Inequality | None:
         """What any GPUs must satisfy to hold this demand, tight at the cheapest fractional ones; None for no demand."""
         return self._weigher.strongest(np.ceil(demand - EPSILON).astype(np.int32))

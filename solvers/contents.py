@@ -20,7 +20,7 @@ TOLERANCE = 1e-9  # in ms and GiB: sums of decimals are not exact
 
 
 class TooManyContentsError(Exception):
-    """The contents of a GPU type exceed `CONTENTS_MAX`: a coarser formulation is needed."""
+    """The contents of a GPU type exceed what was allowed: a coarser formulation is needed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +97,17 @@ class ContentTable:
 
 
 def enumerate_contents(
-    limits: TypeLimits, target_ms: tuple[float, ...], *, allow_late: bool, latency_ms_max: float = np.inf
+    limits: TypeLimits,
+    target_ms: tuple[float, ...],
+    *,
+    allow_late: bool,
+    latency_ms_max: float = np.inf,
+    contents_max: int = CONTENTS_MAX,
 ) -> ContentTable:
     """All contents of a GPU type, breadth first by number of sessions.
 
     `target_ms` [class]. Without `allow_late` only on-time contents are kept; `latency_ms_max` cuts all others off.
-    Raises TooManyContentsError beyond `CONTENTS_MAX`.
+    Raises TooManyContentsError beyond `contents_max`.
     """
     classes = len(target_ms)
     targets = np.array(target_ms)
@@ -115,8 +120,8 @@ def enumerate_contents(
         grown = layers[-1][rows] + units[added]  # each content once: its sessions join in the order of their classes
         grown = grown[_fits(grown, limits, targets, allow_late=allow_late, latency_ms_max=latency_ms_max)]
         size += len(grown)
-        if size > CONTENTS_MAX:
-            raise TooManyContentsError(f"more than {CONTENTS_MAX} contents of a GPU with {classes} classes")
+        if size > contents_max:
+            raise TooManyContentsError(f"more than {contents_max} contents of a GPU with {classes} classes")
         layers.append(grown)
     counts = np.concatenate(layers)
     latency = limits.costs.latency_ms(counts)
@@ -130,6 +135,20 @@ def enumerate_contents(
         add=add,
         remove=remove,
     )
+
+
+def most_alone(limits: TypeLimits, target_ms: tuple[float, ...]) -> npt.NDArray[np.int64]:
+    """[classes]: most sessions of one class that a GPU holds on time with nobody else; 0 where it does not run."""
+    costs = limits.costs
+    longest = max([costs.sessions_max, *(len(table) for table in costs.tables_ms)])
+    numbers = np.arange(1, longest + 1, dtype=np.int32)
+    most = np.zeros(len(target_ms), dtype=np.int64)
+    for class_index in range(len(target_ms)):
+        counts = np.zeros((longest, len(target_ms)), dtype=np.int32)
+        counts[:, class_index] = numbers
+        fits = _fits(counts, limits, np.array(target_ms), allow_late=False, latency_ms_max=np.inf)
+        most[class_index] = longest if fits.all() else int(fits.argmin())
+    return most
 
 
 def _is_late(counts: IntArray, latency_ms: FloatArray, targets: FloatArray) -> npt.NDArray[np.bool_]:

@@ -43,6 +43,11 @@ class Weigher:
     def found(self) -> list[Inequality]:
         return list(self._known.values())
 
+    def restart(self) -> None:
+        """Forget everything: from here on answers are those of a new weigher."""
+        self._known.clear()
+        self._lp.restart()
+
     def strongest(self, demand: npt.NDArray[np.int32], prices: FloatArray | None = None) -> Inequality | None:
         """The inequality that the configuration LP's duals give for this demand; None if no demand or LP answer."""
         weights = self._lp.duals(demand, self._prices if prices is None else prices)
@@ -109,16 +114,23 @@ class _ConfigurationLp:
         lp.a_matrix_.start_ = np.searchsorted(rows, np.arange(lp.num_row_ + 1)).astype(np.int32)
         lp.a_matrix_.index_ = cols.astype(np.int32)
         lp.a_matrix_.value_ = matrix[rows, cols]
-        self._highs: Any = highspy.Highs()
-        self._highs.setOptionValue("output_flag", False)
-        self._highs.setOptionValue("threads", 1)
-        self._highs.passModel(lp)
+        self._lp = lp
+        self.restart()
         self._optimal = highspy.HighsModelStatus.kOptimal
         self._infinity = highspy.kHighsInf
         self._patterns = len(patterns)
         self._gpus_max = gpus_max
         self._pattern_counts = patterns
         self._type_of = type_of
+
+    def restart(self) -> None:
+        """Without a basis: the next answer does not depend on those before it."""
+        import highspy
+
+        self._highs: Any = highspy.Highs()
+        self._highs.setOptionValue("output_flag", False)
+        self._highs.setOptionValue("threads", 1)
+        self._highs.passModel(self._lp)
 
     def duals(
         self, demand: npt.NDArray[np.int32], prices: FloatArray, gpus_max: FloatArray | None = None

@@ -52,11 +52,11 @@ class Sheet:
         self._constants: list[tuple[IntArray, FloatArray]] = []
 
     def add_columns(
-        self, count: int, lower: npt.ArrayLike = 0.0, upper: npt.ArrayLike = np.inf, *, whole: bool = False
+        self, count: int, lower: npt.ArrayLike = 0.0, upper: npt.ArrayLike = np.inf, *, whole: bool | BoolArray = False
     ) -> IntArray:
         """Their indexes."""
         first, self.columns = self.columns, self.columns + count
-        self._columns.append((_spread(lower, count), _spread(upper, count), np.full(count, whole)))
+        self._columns.append((_spread(lower, count), _spread(upper, count), np.broadcast_to(whole, (count,))))
         return np.arange(first, self.columns)
 
     def add_where(self, wanted: BoolArray, upper: npt.ArrayLike = np.inf, *, whole: bool = False) -> IntArray:

@@ -5,13 +5,15 @@ Decides defaults that keep a test short; must never compute with the planner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from scheduler import events
 from scheduler.cluster import GpuId, GpuStatus, MoveInFlight, MoveKind, NodeId, Session, SessionId, Snapshot
 from scheduler.cluster_state import all_off
 from scheduler.fleet import Fleet
+from scheduler.gpu_decision import keep_what_is_on
 from scheduler.plan import Move, Plan
 from scheduler.planner import Budget, Planner
 from scheduler.planner_settings import PlannerSettings
@@ -84,7 +86,31 @@ def a_cluster(
 
 
 def a_plan_for(fleet: Fleet, snapshot: Snapshot, settings: PlannerSettings | None = None, now_s: float = 0.0) -> Plan:
-    return Planner(fleet, settings).step(snapshot, now_s, WORK).plan
+    return Planner(fleet, settings, count_gpus=keep_what_is_on).step(snapshot, now_s, WORK).plan
+
+
+def switched(plan: Plan, snapshot: Snapshot, fleet: Fleet, now_s: float) -> Iterator[events.GpuEvent]:
+    """What an executor tells when it does with GPUs as planned."""
+    for gpu_id, aim in plan.gpus.items():
+        status = snapshot.gpus[gpu_id].status
+        if aim == "start":
+            startup_s = fleet.gpu_types[snapshot.gpus[gpu_id].gpu_type].startup_s
+            yield events.GpuStarting(gpu_id=gpu_id, ready_s=now_s + startup_s)
+        elif aim == "keep" and status == "draining":
+            yield events.GpuReady(gpu_id=gpu_id)
+        elif aim == "drain" and status == "ready":
+            yield events.GpuDraining(gpu_id=gpu_id)
+        elif aim == "stop":
+            held = {session.gpu for session in snapshot.sessions.values()}
+            held |= {end for move in snapshot.moves.values() for end in (move.source, move.target)}
+            assert gpu_id not in held, f"{gpu_id} is stopped with somebody on it"
+            yield events.GpuStopped(gpu_id=gpu_id)
+
+
+def become_ready(snapshot: Snapshot, now_s: float) -> Iterator[events.GpuEvent]:
+    for gpu_id, one in snapshot.gpus.items():
+        if one.status == "starting" and one.ready_s is not None and one.ready_s <= now_s:
+            yield events.GpuReady(gpu_id=gpu_id)
 
 
 def moves_of(plan: Plan, kind: MoveKind | None = None) -> dict[str, Move]:

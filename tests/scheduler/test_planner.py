@@ -9,7 +9,8 @@ import pytest
 from scheduler.cluster import SessionId, Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.fleet import Fleet
-from scheduler.planner import Budget, GpuDecision, Planner, keep_what_is_on
+from scheduler.gpu_decision import GpuDecision, keep_what_is_on
+from scheduler.planner import Budget, Planner
 from scheduler.planner_settings import PlannerSettings
 from solvers.placement.meter import Meter
 from tests.scheduler.clusters import WORK, a_cluster, a_plan_for, gpu, moves_of, node, two_profiles
@@ -144,7 +145,8 @@ def test_memory_of_a_transfer_is_taken_on_both_sides() -> None:
 
 
 def test_no_gpu_is_no_plan_but_no_failure() -> None:
-    decision = Planner(FLEET).step(a_cluster(FLEET, "a1 a2@n0", on=0), 0.0, WORK)
+    planner = Planner(FLEET, PlannerSettings(pay=False))
+    decision = planner.step(a_cluster(FLEET, "a1 a2@n0", on=0), 0.0, WORK)
     assert decision.plan.moves == ()
     assert decision.report.headline.value == 2
     assert decision.report.warnings == ("2 sessions have no GPU",)

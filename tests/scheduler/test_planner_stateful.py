@@ -13,13 +13,17 @@ from scheduler.cluster import GpuId, SessionId, Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.cluster_state import ClusterState, all_off
 from scheduler.fleet import Fleet
-from scheduler.plan import Plan
+from scheduler.gpu_decision import keep_what_is_on
+from scheduler.plan import Decision, Plan
 from scheduler.plan_check import check_plan
 from scheduler.planner import Planner
-from scheduler.planner_settings import PlannerSettings
-from tests.scheduler.clusters import WORK, two_profiles
+from scheduler.planner_settings import PlannerSettings, ScalingSettings
+from tests.scheduler.clusters import WORK, become_ready, switched, two_profiles
 
 SESSIONS_MAX = 12
+HOLD_S = 40.0
+SETTINGS = PlannerSettings(scaling=ScalingSettings(scale_in_hold_s=HOLD_S))
+QUIET_EPOCHS = 16
 
 _ARRIVALS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 1)), min_size=1, max_size=4)
 
@@ -47,7 +51,7 @@ class Fleets(RuleBasedStateMachine):
             self._tell(events.GpuStarting(gpu_id=gpu_id, ready_s=0.0))
             self._tell(events.GpuReady(gpu_id=gpu_id))
         self.open([(profile, 0) for profile in profiles])
-        self._carry_out(self._planned())
+        self._carry_out(self._planned().plan)
 
     def _with_moves(self, moves: int | None) -> Fleet:
         return self.fleet.model_copy(update={"budget": self.fleet.budget.model_copy(update={"moves_per_epoch": moves})})
@@ -86,7 +90,9 @@ class Fleets(RuleBasedStateMachine):
             self._tell(events.SessionClosed(session_id=session_id))
         self.open(data.draw(_ARRIVALS))
         self.now_s += passed_s
-        plan = self._planned()
+        decision = self._planned()
+        plan = decision.plan
+        self._switch(decision)
         first = [move.session_id for move in plan.moves if move.wave == 0]
         for session_id in data.draw(st.lists(st.sampled_from(first), unique=True)) if some and first else first:
             self._begin(session_id, plan)
@@ -132,7 +138,7 @@ class Fleets(RuleBasedStateMachine):
         for session_id in list(self._snapshot.moves):
             self._tell(events.MoveEnded(session_id=session_id))
         for _ in range(40):
-            plan = self._planned()
+            plan = self._planned().plan
             if plan.version == self._snapshot.version:
                 break
             self._carry_out(plan)
@@ -140,17 +146,23 @@ class Fleets(RuleBasedStateMachine):
         assert not plan.moves
         self._nobody_waits_in_vain(plan)
 
-    def _planned(self) -> Plan:
+    def _planner(self) -> Planner:
+        return Planner(self.fleet, SETTINGS, count_gpus=keep_what_is_on)
+
+    def _planned(self) -> Decision:
         snapshot = self._snapshot
         before = (dict(snapshot.gpus), dict(snapshot.sessions), dict(snapshot.moves))
-        decision = Planner(self.fleet, PlannerSettings()).step(snapshot, self.now_s, WORK)
+        decision = self._planner().step(snapshot, self.now_s, WORK)
         assert (snapshot.gpus, snapshot.sessions, snapshot.moves) == before, "a step changes nothing that it is given"
         assert not check_plan(snapshot, self.fleet, decision.plan)
         for session_id, move in snapshot.moves.items():
             assert session_id not in {planned.session_id for planned in decision.plan.moves}
             if move.target is not None:
                 assert decision.plan.seats[session_id].gpu == move.target
-        return decision.plan
+        return decision
+
+    def _switch(self, decision: Decision) -> None:
+        """GPUs are switched by the test alone here."""
 
     def _begin(self, session_id: SessionId, plan: Plan) -> None:
         move = next(move for move in plan.moves if move.session_id == session_id)
@@ -166,7 +178,7 @@ class Fleets(RuleBasedStateMachine):
             for session_id in members:
                 self._tell(events.MoveEnded(session_id=session_id))
         for gpu_id, aim in plan.gpus.items():
-            if aim == "stop":
+            if aim == "stop" and self._snapshot.gpus[gpu_id].status != "off":
                 self._tell(events.GpuStopped(gpu_id=gpu_id))
         self._tell(events.PlanIssued(version=plan.version))
 
@@ -194,7 +206,57 @@ class Fleets(RuleBasedStateMachine):
             assert not validate(self._snapshot, self.fleet)
 
 
+class CountedFleets(Fleets):
+    """The same fleet, whose GPUs start, drain and stop by forecast, whatever else happens to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started_s: dict[GpuId, float] = {}
+
+    def _planner(self) -> Planner:
+        return Planner(self.fleet, SETTINGS)
+
+    def _switch(self, decision: Decision) -> None:
+        for event in (*switched(decision.plan, self._snapshot, self.fleet, self.now_s), *decision.events):
+            if isinstance(event, events.GpuStarting):
+                self.started_s[event.gpu_id] = self.now_s
+            if isinstance(event, events.GpuDraining | events.GpuStopped):
+                self._held_long_enough(event.gpu_id)
+            self.state.apply(event, self.now_s)
+
+    def _held_long_enough(self, gpu_id: GpuId) -> None:
+        """A GPU that the planner started and that is in use; what the test drains by hand may stop at any time."""
+        if gpu_id in self.started_s and self._snapshot.gpus[gpu_id].status == "ready":
+            assert self.now_s - self.started_s[gpu_id] >= HOLD_S - 0.01, "started and drained within the hold"
+
+    @rule()
+    def settle(self) -> None:
+        """Some quiet epochs: who fits is served, the last GPUs are on if somebody waits, and none starts in the end."""
+        for session_id in list(self._snapshot.moves):
+            self._tell(events.MoveEnded(session_id=session_id))
+        for epoch in range(QUIET_EPOCHS):
+            self.now_s += 10.0
+            for event in become_ready(self._snapshot, self.now_s):
+                self.state.apply(event, self.now_s)
+            self.state.apply(events.EpochEnded(), self.now_s)
+            decision = self._planned()
+            self._switch(decision)
+            aims = set(decision.plan.gpus.values())
+            assert epoch < QUIET_EPOCHS - 6 or "start" not in aims, "nothing has changed for ten epochs"
+            self._carry_out(decision.plan)
+        waiting = any(session.status == "waiting" for session in self._snapshot.sessions.values())
+        idle_may_go = self.fleet.pools[0].host_memory_gib is None  # where host memory is full they keep their room
+        if waiting and idle_may_go:
+            assert "off" not in {gpu.status for gpu in self._snapshot.gpus.values()}
+        self._nobody_waits_in_vain(decision.plan)
+
+
 TestFleets = Fleets.TestCase
 TestFleets.settings = settings(
     max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+TestCountedFleets = CountedFleets.TestCase
+TestCountedFleets.settings = settings(
+    max_examples=12, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -15,9 +15,10 @@ import pytest
 from scheduler.cluster import Gpu, GpuId, Session, SessionId, Snapshot
 from scheduler.cluster_state import all_off
 from scheduler.fleet import Fleet
-from scheduler.gpu_need import ScalingSettings
+from scheduler.gpu_decision import GpuDecision
 from scheduler.plan import GpuAim
-from scheduler.planner import GpuDecision, Planner
+from scheduler.planner import Planner
+from scheduler.planner_settings import ScalingSettings
 from scheduler.scaling import ScaleByForecast, decide_gpus
 from tests.builders import a_fleet
 from tests.scheduler.clusters import WORK, a_cluster, gpu, two_profiles

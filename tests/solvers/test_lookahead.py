@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from solvers.lookahead import LookaheadProblem, look_ahead, price_of, usable_counts
+from solvers.lookahead import look_ahead
+from solvers.lookahead_problem import LookaheadProblem, price_of, usable_counts
 
 
 def one_type(needs: list[int], **changes: Any) -> LookaheadProblem:
