@@ -23,9 +23,8 @@ from runtime.solve_child import warm_up
 from scheduler.decision_json import DecisionRecord, decision_json
 from scheduler.fleet_file import load_fleet, with_overrides
 from scheduler.plan import Decision
-from scheduler.planner import Budget, Planner, keep_what_is_on
+from scheduler.planner import Budget, Planner
 from scheduler.planner_settings import PlannerSettings
-from scheduler.scaling import ScaleByForecast
 from scheduler.snapshot_json import latest_s, load_snapshot
 from traces.errors import BadInputError
 
@@ -64,9 +63,8 @@ def step_command(
             raise BadInputError.of("--now-s", f"{now_s:g} must be a finite number")
         effective, _ = with_overrides(load_fleet(fleet), {}, os.environ)
         state = load_snapshot(snapshot, effective)
-        settings = PlannerSettings(seed=seed)
-        count_gpus = keep_what_is_on if keep_gpus else ScaleByForecast(effective)
-        planner = Planner(effective, settings, count_gpus=count_gpus)
+        settings = PlannerSettings(seed=seed, pay=not keep_gpus)
+        planner = Planner(effective, settings)
         now = latest_s(state) if now_s is None else now_s
         budget = Budget(seconds=deadline_s, clock=time.monotonic)
         warm_up()

@@ -28,7 +28,7 @@ UNHURRIED = two_profiles({"target.chunk_latency_ms": 2000.0})
 
 
 def a_record(fleet: Fleet, snapshot: Snapshot, **settings: Any) -> DecisionRecord:
-    chosen = PlannerSettings(**settings)
+    chosen = PlannerSettings(**({"pay": False} | settings))
     decision = Planner(fleet, chosen).step(snapshot, 0.0, WORK)
     return DecisionRecord(fleet=fleet, settings=chosen, snapshot=snapshot, now_s=0.0, decision=decision)
 
