@@ -15,7 +15,7 @@ DEV_READY = $(VENV_DEV)/ready
 LOCK_READY = $(VENV_LOCK)/ready
 # No machine's own package sources, so that the hashes are those of the public index.
 COMPILE = PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= PIP_EXTRA_INDEX_URL= $(VENV_LOCK)/bin/pip-compile --quiet \
-	--generate-hashes --allow-unsafe --strip-extras --no-header --build-deps-for editable \
+	--generate-hashes --allow-unsafe --no-strip-extras --no-header --build-deps-for editable \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(UPGRADE)
 
 .DEFAULT_GOAL := help
