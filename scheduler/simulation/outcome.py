@@ -1,0 +1,157 @@
+"""What a simulated run leaves behind: its tables, and the summary of `epochal.summary/1`.
+
+Decides which figures there are and how they are named; must never know how they came about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import polars as pl
+
+PERIODS: dict[str, type[pl.DataType]] = {  # one row per active period, in the trace's order
+    "session_id": pl.String,
+    "profile": pl.String,
+    "start_s": pl.Float64,
+    "end_s": pl.Float64,
+    "first_chunk_ms": pl.Float64,  # null: there was none
+    "chunks": pl.Int64,
+    "late_chunks": pl.Int64,  # the first is not counted
+    "stall_s": pl.Float64,
+    "unserved_s": pl.Float64,  # waiting, on no GPU
+}
+STAYS: dict[str, type[pl.DataType]] = {  # where sessions were: one row per uninterrupted stay in one status
+    "session_id": pl.String,
+    "status": pl.String,  # active, idle, suspended, waiting
+    "gpu_id": pl.String,  # null: suspended or waiting
+    "start_s": pl.Float64,
+    "end_s": pl.Float64,
+}
+MOVES: dict[str, type[pl.DataType]] = {
+    "session_id": pl.String,
+    "kind": pl.String,
+    "source": pl.String,  # null: host memory, or no state yet
+    "target": pl.String,  # null: host memory
+    "start_s": pl.Float64,  # from here on both sides hold the state
+    "freeze_s": pl.Float64,  # from here on it travels
+    "end_s": pl.Float64,
+    "gib": pl.Float64,
+    "reason": pl.String,
+    "result": pl.String,  # done, failed, cancelled (the session closed)
+}
+GPUS: dict[str, type[pl.DataType]] = {  # one row per time on
+    "gpu_id": pl.String,
+    "gpu_type": pl.String,
+    "node": pl.String,
+    "on_s": pl.Float64,  # paid from here on; negative where it starts up before the trace begins
+    "ready_s": pl.Float64,  # null: it was off or lost before
+    "off_s": pl.Float64,
+    "end": pl.String,  # stopped, lost, horizon
+}
+EPOCHS: dict[str, type[pl.DataType]] = {  # one row per control epoch
+    "start_s": pl.Float64,
+    "active": pl.Int64,  # at the end of the epoch, as the next three
+    "waiting": pl.Int64,
+    "idle": pl.Int64,
+    "suspended": pl.Int64,
+    "gpus_paid": pl.Int64,  # at the end of the epoch
+    "gpus_ready": pl.Int64,
+    "chunks": pl.Int64,  # delivered in the epoch
+    "late_chunks": pl.Int64,
+    "latency_ms_p50": pl.Float64,  # null: no chunk
+    "latency_ms_p99": pl.Float64,
+    "latency_ms_max": pl.Float64,
+}
+DECISIONS: dict[str, type[pl.DataType]] = {  # one row per step
+    "at_s": pl.Float64,  # of the snapshot
+    "early": pl.Boolean,
+    "planning_ms": pl.Float64,  # measured; null where no clock was given
+    "solver": pl.String,
+    "gap": pl.Float64,  # of the headline tier
+    "fallback": pl.String,  # null: nothing went wrong
+    "moves": pl.Int64,
+    "starts": pl.Int64,
+    "drains": pl.Int64,
+}
+LATENCIES: dict[str, type[pl.DataType]] = {  # the distribution of chunk latencies over the run, ascending
+    "latency_ms": pl.Float64,
+    "chunks": pl.Int64,
+}
+ROUNDS: dict[str, type[pl.DataType]] = {  # runs of equal batch rounds, where asked for
+    "gpu_id": pl.String,
+    "start_s": pl.Float64,  # of the first
+    "every_s": pl.Float64,  # from one begin to the next
+    "rounds": pl.Int64,
+    "latency_ms": pl.Float64,
+    "sessions": pl.Int64,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Percentiles:
+    """By nearest rank: the smallest value that at least that share of all is no larger than; 0 where there is none."""
+
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The figures of one run, in the units of their names; as JSON it is `epochal.summary/1`."""
+
+    trace: str
+    fleet: str
+    policy: str
+    seed: int
+    horizon_s: float
+    sessions: int
+    chunks: int
+    gpu_dollars: float
+    gpu_hours: float
+    gpus_max: int  # paid at once
+    chunk_latency_ms: Percentiles
+    first_chunk_ms: Percentiles
+    late_first_chunk_ratio: float
+    late_chunk_ratio: float
+    stall_seconds: float
+    continuous_play_ratio: float
+    unserved_session_seconds: float
+    migrations: int
+    migrated_gib: float
+    resumes: int
+    gap: Percentiles  # of the headlines of all decisions that proved a bound
+    fallbacks: int
+    planning_ms: Percentiles  # measured; 0 where no clock was given
+    seconds: float  # the run took, measured; 0 where no clock was given
+
+    def to_json(self) -> dict[str, Any]:
+        """In the order and with the keys of `epochal.summary/1`; `timing` is all that may differ between equal runs."""
+        fields = asdict(self)
+        planning_ms, seconds = fields.pop("planning_ms"), fields.pop("seconds")
+        del fields["first_chunk_ms"]["p95"], fields["gap"]["p95"], planning_ms["p95"]
+        return {"format": "epochal.summary/1", **fields, "timing": {"planning_ms": planning_ms, "seconds": seconds}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """The run in full; schemas are those of this module."""
+
+    periods: pl.DataFrame
+    stays: pl.DataFrame
+    moves: pl.DataFrame
+    gpus: pl.DataFrame
+    epochs: pl.DataFrame
+    decisions: pl.DataFrame
+    latencies: pl.DataFrame
+    rounds: pl.DataFrame | None  # only where asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One simulated run."""
+
+    summary: Summary
+    tables: Tables
