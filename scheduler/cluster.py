@@ -62,6 +62,15 @@ class MoveInFlight:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Migrated:
+    """A migration that is over, whatever became of it."""
+
+    source: GpuId
+    target: GpuId
+    profile: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """What the forecast and the residency rules remember, all bounded.
 
@@ -77,6 +86,7 @@ class History:
     active_max_now: Mapping[str, int] = field(
         default_factory=dict
     )  # [profile]: as `active_max`, of the epoch under way
+    migrated_now: tuple[Migrated, ...] = ()  # migrations that ended in the epoch under way: they used up its budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

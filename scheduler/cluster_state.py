@@ -17,6 +17,7 @@ from scheduler.cluster import (
     GpuId,
     GpuStatus,
     History,
+    Migrated,
     MoveInFlight,
     NodeId,
     Session,
@@ -156,9 +157,11 @@ class ClusterState:
 
     def _close(self, session_id: SessionId) -> None:
         session = self._sessions.pop(session_id, None)
-        self._moves.pop(session_id, None)
+        move = self._moves.pop(session_id, None)
         if session is None:
             return
+        if move is not None:
+            self._spend(move, session)
         if session.status in ("idle", "suspended"):
             self._past.gone(session.profile)
         else:
@@ -181,6 +184,7 @@ class ClusterState:
             if gpu_id in (move.source, move.target):
                 del self._moves[session_id]
                 session = self._sessions[session_id]
+                self._spend(move, session)
                 if move.kind == "offload" and session.status == "waiting":
                     self._sessions[session_id] = replace(session, node=None)
         for session_id, session in self._sessions.items():
@@ -208,6 +212,7 @@ class ClusterState:
         if move is None:
             return
         session = self._sessions[session_id]
+        self._spend(move, session)
         if move.target is None:
             assert move.source is not None, "an offload has a source"
             node = self._gpus[move.source].node
@@ -225,8 +230,13 @@ class ClusterState:
         if move is None:
             return
         session = self._sessions[session_id]
+        self._spend(move, session)
         if move.kind == "offload" and session.status == "waiting":
             self._sessions[session_id] = replace(session, status="active", since_s=now_s, gpu=move.source)
+
+    def _spend(self, move: MoveInFlight, session: Session) -> None:
+        if move.kind == "migrate" and move.source is not None and move.target is not None:
+            self._past.migrated(Migrated(source=move.source, target=move.target, profile=session.profile))
 
     def _is_offloaded(self, session_id: SessionId) -> bool:
         move = self._moves.get(session_id)

@@ -62,6 +62,8 @@ def formulate(
     room = np.array([room_mib(fleet, gpu.gpu_type) for gpu in rows], np.int64)
     out_max, in_max = np.full((2, len(rows)), UNLIMITED, np.int64)
     budget = _Budget(fleet, out_max, in_max)
+    for past in snapshot.history.migrated_now:
+        budget.spend(size[past.profile], row_of.get(past.source, -1), row_of.get(past.target, -1))
     _respect_moves_in_flight(snapshot, row_of, class_of, size, running, room, budget)
     host_mib = _host_mib(snapshot, size)
     idle = _offloadable(snapshot, fleet, found.idle, host_mib, size, room)
@@ -159,6 +161,15 @@ class _Budget:
         self.out_max[:] = UNLIMITED if budget.moves_out_per_gpu is None else budget.moves_out_per_gpu
         self.in_max[:] = UNLIMITED if budget.moves_in_per_gpu is None else budget.moves_in_per_gpu
 
+    def spend(self, mib: int, source: int, target: int) -> None:
+        """One migration, of this epoch or under way; rows of GPUs that are not there any more are negative."""
+        self.moves -= 1
+        self.mib -= mib
+        if source >= 0:
+            self.out_max[source] -= 1
+        if target >= 0:
+            self.in_max[target] -= 1
+
 
 def _respect_moves_in_flight(
     snapshot: Snapshot,
@@ -184,12 +195,7 @@ def _respect_moves_in_flight(
         elif target >= 0:
             room[target] -= size[session.profile]
         if move.kind == "migrate":
-            budget.moves -= 1
-            budget.mib -= size[session.profile]
-            if source >= 0:
-                budget.out_max[source] -= 1
-            if target >= 0:
-                budget.in_max[target] -= 1
+            budget.spend(size[session.profile], source, target)
     for row, k in fixed:
         # Which sessions of a class leave is not the solver's to say, so no more may leave than are free to.
         budget.out_max[row] = min(budget.out_max[row], free[row, k])

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from scheduler.cluster import History
+from scheduler.cluster import History, Migrated
 
 EPOCHS_MAX = 2048  # past epochs per profile
+MIGRATED_MAX = 10_000  # migrations of the epoch under way; more than any budget allows
 IDLE_TIMES_MAX = 1000  # ends of idle times per profile, returns and others together
 
 
@@ -25,6 +26,7 @@ class HistoryKeeper:
         self._gone = defaultdict(int, history.gone)
         self._scale_in_wanted_since_s = dict(history.scale_in_wanted_since_s)
         self._most = dict(history.active_max_now)
+        self._migrated_now = list(history.migrated_now)
         self._active = defaultdict(int, active)
         for profile, count in active.items():
             self._most[profile] = max(count, self._most.get(profile, 0))
@@ -37,6 +39,7 @@ class HistoryKeeper:
             gone=dict(self._gone),
             scale_in_wanted_since_s=dict(self._scale_in_wanted_since_s),
             active_max_now=dict(self._most),
+            migrated_now=tuple(self._migrated_now),
         )
 
     def activity(self, profile: str, change: int) -> None:
@@ -52,6 +55,12 @@ class HistoryKeeper:
             counts.append(self._most.get(profile, 0))
             del counts[:-EPOCHS_MAX]
         self._most = {profile: count for profile, count in self._active.items() if count}
+        self._migrated_now = []
+
+    def migrated(self, migration: Migrated) -> None:
+        """A migration is over."""
+        self._migrated_now.append(migration)
+        del self._migrated_now[:-MIGRATED_MAX]
 
     def returned(self, profile: str, idle_s: float) -> None:
         """A session was idle that long and came back."""

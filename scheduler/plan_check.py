@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from scheduler.cluster import GpuId, Session, Snapshot
+from scheduler.cluster import GpuId, Session, SessionId, Snapshot
 from scheduler.cluster_checks import held_mib
 from scheduler.fleet import Fleet
 from scheduler.latency import chunk_latency_ms
@@ -169,14 +169,18 @@ def _waves(plan: Plan) -> list[list[Move]]:
 
 
 def _budgets_hold(snapshot: Snapshot, fleet: Fleet, plan: Plan) -> Iterator[str]:
-    """Migrations of the plan and in flight; where those in flight exceed a budget already, there is none left."""
-    planned = [(move.source, move.target, move.session_id) for move in plan.moves if move.kind == "migrate"]
-    flying = [(move.source, move.target, move.session_id) for move in snapshot.moves.values() if move.kind == "migrate"]
-    every = planned + flying
+    """Migrations planned, in flight and over in this epoch; where the latter two exceed a budget, there is none left."""
+
+    def profile(session_id: SessionId) -> str:
+        return snapshot.sessions[session_id].profile
+
+    planned = [(m.source, m.target, profile(m.session_id)) for m in plan.moves if m.kind == "migrate"]
+    flying = [(m.source, m.target, profile(m.session_id)) for m in snapshot.moves.values() if m.kind == "migrate"]
+    every = planned + flying + [(m.source, m.target, m.profile) for m in snapshot.history.migrated_now]
     budget = fleet.budget
     if planned and budget.moves_per_epoch is not None and len(every) > budget.moves_per_epoch:
         yield f"{len(every)} migrations, {budget.moves_per_epoch} are allowed"
-    mib = sum(state_mib(fleet, snapshot.sessions[session_id].profile) for _, _, session_id in every)
+    mib = sum(state_mib(fleet, name) for _, _, name in every)
     if planned and budget.gib_per_epoch is not None and mib > budget.gib_per_epoch * MIB_PER_GIB + 1e-6:
         yield f"{mib} MiB migrated, {budget.gib_per_epoch:g} GiB are allowed"
     for side, most, name in ((0, budget.moves_out_per_gpu, "out of"), (1, budget.moves_in_per_gpu, "into")):

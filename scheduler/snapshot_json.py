@@ -18,6 +18,7 @@ from scheduler.cluster import (
     GpuId,
     GpuStatus,
     History,
+    Migrated,
     MoveInFlight,
     MoveKind,
     NodeId,
@@ -72,12 +73,19 @@ class _Move(_Part):
     started_s: _Number
 
 
+class _Migrated(_Part):
+    source: str
+    target: str
+    profile: str
+
+
 class _History(_Part):
     active_max: dict[str, list[_Count]] = {}
     idle_s: dict[str, list[_NonNegative]] = {}
     gone: dict[str, _Count] = {}
     scale_in_wanted_since_s: dict[str, _Number] = {}
     active_max_now: dict[str, _Count] = {}
+    migrated_now: list[_Migrated] = []
 
 
 class SnapshotJson(_Part):
@@ -135,6 +143,7 @@ def snapshot_json(snapshot: Snapshot) -> dict[str, Any]:
             "gone": dict(history.gone),
             "scale_in_wanted_since_s": dict(history.scale_in_wanted_since_s),
             "active_max_now": dict(history.active_max_now),
+            "migrated_now": [dataclasses.asdict(migrated) for migrated in history.migrated_now],
         },
     }
 
@@ -178,6 +187,12 @@ def _wrong_names(file: SnapshotJson, fleet: Fleet) -> Iterator[str]:
         yield from _unknown(f"moves[{index}].session_id", move.session_id, sessions, "a session of the file")
         yield from _unknown(f"moves[{index}].source", move.source, gpus, "a GPU of the fleet")
         yield from _unknown(f"moves[{index}].target", move.target, gpus, "a GPU of the fleet")
+    for index, past in enumerate(file.history.migrated_now):
+        yield from _unknown(f"history.migrated_now[{index}].source", past.source, gpus, "a GPU of the fleet")
+        yield from _unknown(f"history.migrated_now[{index}].target", past.target, gpus, "a GPU of the fleet")
+        yield from _unknown(
+            f"history.migrated_now[{index}].profile", past.profile, fleet.profiles, "a profile of the fleet"
+        )
 
 
 def _unknown(key: str, name: str | None, known: Mapping[Any, Any] | set[Any], what: str) -> Iterator[str]:
@@ -202,6 +217,10 @@ def _snapshot(file: SnapshotJson, fleet: Fleet) -> Snapshot:
             gone=dict(file.history.gone),
             scale_in_wanted_since_s=dict(file.history.scale_in_wanted_since_s),
             active_max_now=dict(file.history.active_max_now),
+            migrated_now=tuple(
+                Migrated(source=GpuId(one.source), target=GpuId(one.target), profile=one.profile)
+                for one in file.history.migrated_now
+            ),
         ),
         version=file.version,
     )

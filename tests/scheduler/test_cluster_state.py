@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scheduler import events
-from scheduler.cluster import SessionId, Snapshot
+from scheduler.cluster import Migrated, SessionId, Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.cluster_state import apply
 from scheduler.events import Event
@@ -78,6 +78,19 @@ def test_the_most_active_sessions_of_an_epoch_are_history() -> None:
     )
     assert ended.history.active_max == {"a": (2,)}
     assert ended.history.active_max_now == {"a": 1}
+
+
+def test_migrations_of_the_epoch_under_way_are_remembered_however_they_end() -> None:
+    snapshot = a_cluster(FLEET, "a1@0 a2@0 a3@0", moves={f"a{i}": ("migrate", 0, 1) for i in (1, 2, 3)})
+    over = _after(
+        snapshot,
+        events.MoveEnded(session_id=A1),
+        events.MoveFailed(session_id=SessionId("a2")),
+        events.SessionClosed(session_id=SessionId("a3")),
+    )
+    first, second = list(snapshot.gpus)[:2]
+    assert over.history.migrated_now == (Migrated(source=first, target=second, profile="a"),) * 3
+    assert not _after(over, events.EpochEnded()).history.migrated_now
 
 
 def test_reports_about_what_is_gone_are_passed_over() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.cluster import SessionId, Snapshot
+from scheduler.cluster import Migrated, SessionId, Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.fleet import Fleet
 from scheduler.gpu_decision import GpuDecision, keep_what_is_on
@@ -188,3 +188,13 @@ def test_seconds_by_a_clock_are_a_budget_too() -> None:
         a_cluster(FLEET, "a1 a2"), 0.0, Budget(seconds=1e9, clock=lambda: float(next(times)))
     )
     assert len(decision.plan.moves) == 2
+
+
+def test_migrations_that_are_over_use_up_the_budget_of_their_epoch() -> None:
+    """Three late sessions on one GPU, an empty one beside it, and a budget of one migration per epoch."""
+    fleet = FLEET.model_copy(update={"budget": FLEET.budget.model_copy(update={"moves_per_epoch": 1})})
+    snapshot = a_cluster(fleet, "a1@0 a2@0 a3@0 a4@0")
+    assert len(moves_of(a_plan_for(fleet, snapshot), "migrate")) == 1
+    spent = Migrated(source=gpu(1), target=gpu(0), profile="a")
+    later = replace(snapshot, history=replace(snapshot.history, migrated_now=(spent,)))
+    assert not moves_of(a_plan_for(fleet, later), "migrate")

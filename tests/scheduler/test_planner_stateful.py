@@ -90,6 +90,8 @@ class Fleets(RuleBasedStateMachine):
             self._tell(events.SessionClosed(session_id=session_id))
         self.open(data.draw(_ARRIVALS))
         self.now_s += passed_s
+        if passed_s:  # otherwise an early step: migrations that are over already count
+            self._tell(events.EpochEnded())
         decision = self._planned()
         plan = decision.plan
         self._switch(decision)
@@ -138,6 +140,7 @@ class Fleets(RuleBasedStateMachine):
         for session_id in list(self._snapshot.moves):
             self._tell(events.MoveEnded(session_id=session_id))
         for _ in range(40):
+            self._tell(events.EpochEnded())
             plan = self._planned().plan
             if plan.version == self._snapshot.version:
                 break
