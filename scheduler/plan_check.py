@@ -169,7 +169,7 @@ def _waves(plan: Plan) -> list[list[Move]]:
 
 
 def _budgets_hold(snapshot: Snapshot, fleet: Fleet, plan: Plan) -> Iterator[str]:
-    """Migrations planned, in flight and over in this epoch; where the latter two exceed a budget, there is none left."""
+    """Migrations planned, in flight and over in this epoch; where these exceed a budget, none is left."""
 
     def profile(session_id: SessionId) -> str:
         return snapshot.sessions[session_id].profile
