@@ -50,6 +50,8 @@ class Weigher:
 
     def strongest(self, demand: npt.NDArray[np.int32], prices: FloatArray | None = None) -> Inequality | None:
         """The inequality that the configuration LP's duals give for this demand; None if no demand or LP answer."""
+        if len(demand) == 1:  # one row says it all, whatever the demand
+            return self.add(np.ones(1)) if demand[0] > 0 else None
         weights = self._lp.duals(demand, self._prices if prices is None else prices)
         if weights is None or not np.any(weights > 0):
             return None
@@ -57,6 +59,9 @@ class Weigher:
 
     def violated(self, demand: npt.NDArray[np.int32], gpus: npt.NDArray[np.float64]) -> Inequality | None:
         """An inequality that these GPUs violate at this demand, or None if they can hold it (fractionally)."""
+        if len(demand) == 1:
+            one = self.strongest(demand)
+            return one if one is not None and one.weights[0] * demand[0] > np.dot(one.limit, gpus) else None
         weights = self._lp.duals(demand, np.zeros(len(gpus)), gpus)
         if weights is None or not np.any(weights > 0):
             return None
