@@ -1,7 +1,8 @@
 """Named workloads: a trace and a fleet, equal at every call.
 
-Decides which demand and which GPUs a benchmark speaks of; must never know what is measured on them. Real bodies are the
-kv-cache-tester's sessions on ServeGen's arrivals, read from the tests' data; the others come from the synthetic law.
+Decides which demand and which GPUs a benchmark speaks of; must never know what is measured on them. `kv` puts the
+kv-cache-tester's sessions on ServeGen's arrivals, which follow the hours of a day; `steady` and `bursty` put Mooncake's
+short sessions on Mooncake's own arrivals and on those of Azure, which burst by the minute; `synthetic` is our own law.
 """
 
 from __future__ import annotations
@@ -15,16 +16,21 @@ from bench.result import Size
 from scheduler.fleet import Budget, Fleet
 from scheduler.fleet_file import load_fleet, with_overrides
 from traces.compose import ComposeOptions, compose
+from traces.demand import arrivals_of, bodies_of
+from traces.importers.azure import azure_arrivals
 from traces.importers.kv_cache_tester import kv_cache_tester_bodies
 from traces.importers.servegen import servegen_rates
+from traces.recorded import recorded
+from traces.store import read_trace
 from traces.synthetic import generate
 from traces.trace import Trace
 
-Family = Literal["kv", "synthetic"]
+Family = Literal["kv", "steady", "bursty", "synthetic"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _DATA = _ROOT / "tests" / "traces" / "data"
 _FLEETS = _ROOT / "examples" / "fleets"
+_TRACES = _ROOT / "examples" / "traces"
 
 _FOUR = {"wan-1.3b-480p": 0.40, "wan-1.3b-720p": 0.25, "world-5b-480p": 0.20, "wan-14b-480p": 0.15}
 
@@ -46,8 +52,13 @@ class Workload:
         options = ComposeOptions(hours=self.hours, active_mean=self.active_mean, profiles=self.profiles, seed=self.seed)
         if self.family == "synthetic":
             return generate(options, name=name)
-        bodies = kv_cache_tester_bodies(_DATA / "kv_cache_tester.csv.gz")
-        return compose(bodies, servegen_rates(_DATA / "servegen_deepseek.csv.gz"), options, name=name)
+        if self.family == "kv":
+            bodies = kv_cache_tester_bodies(_DATA / "kv_cache_tester.csv.gz")
+            return compose(bodies, servegen_rates(_DATA / "servegen_deepseek.csv.gz"), options, name=name)
+        mooncake = read_trace(_TRACES / "mooncake-45min.csv.gz")
+        steady = self.family == "steady"
+        arrivals = arrivals_of(mooncake) if steady else azure_arrivals(_DATA / "azure_conv.csv.gz")
+        return compose(bodies_of(mooncake), recorded(arrivals), options, name=name)
 
     def gpus(self) -> Fleet:
         """The fleet file with this workload's changes."""

@@ -28,7 +28,7 @@ class Move:
     target_node: NodeId | None
     state_bytes: int
     wave: int  # moves of one wave may run at once; a wave begins when the one before has ended
-    reason: str  # why, in words: "waiting", "drain", "late", "balance", "memory", "idle", "repair"
+    reason: str  # why, in words: "waiting", "drain", "late", "balance", "memory", "return", "idle", "repair"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,8 +125,7 @@ class Planner:
         placed = preemptions(formulated, placement, snapshot, self._fleet, moved) + placed
         if not self._settings.residency:
             return placed
-        entering = placement.arrived + placement.placed
-        gone = offloads(formulated, entering, snapshot, self._fleet, self._settings.idle, now_s)
+        gone = offloads(formulated, placement, snapshot, self._fleet, self._settings.idle, now_s)
         first = [move for move in gone if move.reason == "memory"]
         return first + placed + [move for move in gone if move.reason != "memory"]
 

@@ -36,6 +36,7 @@ class ResidencySettings(_Strict):
 
     horizon_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0  # "soon": a return within this time
     reserve_share: _Share = 0.1  # of a GPU's room that only sessions likely to return soon may use
+    return_on_time: bool = True  # whoever could not return without making somebody late goes to host memory
     return_chance_min: _Share = 0.2  # likely: at least this chance to return soon
 
 

@@ -16,8 +16,10 @@ from scheduler.fleet import Fleet
 from scheduler.formulate import Formulated
 from scheduler.plan import Move
 from scheduler.planner_settings import ResidencySettings
+from scheduler.return_room import crowded
 from scheduler.sizes import host_room_mib, room_mib, state_bytes, state_mib
-from solvers.placement.problem import UNLIMITED, IntArray
+from solvers.placement.problem import UNLIMITED
+from solvers.placement.solution import Placement
 
 Chances = npt.NDArray[np.float64]
 
@@ -76,19 +78,21 @@ class Crowd:
     room_mib: int
     reserve_mib: int  # of that room, for those likely to return soon
     leaving: bool  # the GPU is to be emptied: nobody stays
+    crowded: frozenset[str] = frozenset()  # profiles that could not return here without making somebody late
 
 
 def offloads(
     formulated: Formulated,
-    entering: IntArray,
+    placement: Placement,
     snapshot: Snapshot,
     fleet: Fleet,
     settings: ResidencySettings,
     now_s: float,
 ) -> list[Move]:
-    """Who goes to host memory; first those whose room is needed. `entering` [rows, classes] arrive or are placed."""
+    """Who goes to host memory; first those whose room is needed by those who arrive or are placed."""
     problem = formulated.problem
-    room = formulated.idle_room_mib - entering @ problem.state_mib
+    room = formulated.idle_room_mib - (placement.arrived + placement.placed) @ problem.state_mib
+    crowded_at = _crowded(formulated, placement, fleet) if settings.return_on_time else {}
     chances = ReturnChances(snapshot.history, settings.horizon_s)
     free = _host_free_mib(snapshot, fleet, formulated)
     crowds = {
@@ -97,6 +101,7 @@ def offloads(
             room_mib=int(room[row]),
             reserve_mib=int(settings.reserve_share * room_mib(fleet, snapshot.gpus[formulated.gpu_ids[row]].gpu_type)),
             leaving=bool(problem.leaving[row]),
+            crowded=crowded_at.get(row, frozenset()),
         )
         for row, sessions in formulated.idle.items()
     }
@@ -130,18 +135,24 @@ def choose(
 ) -> list[tuple[Session, str]]:
     """Who has to go and why, the least valuable first.
 
-    A state takes room in proportion to the transfer that keeping it saves, so that sizes cancel out. While everybody
-    fits beside the reserve, nobody goes, however unlikely a return.
+    A state takes room in proportion to the transfer that keeping it saves, so that sizes cancel out. Whoever could not
+    return on time goes, because from host memory it may return to any GPU. While the others fit beside the reserve,
+    none of them goes, however unlikely a return.
     """
     if crowd.leaving:
         return [(session, "drain") for session in crowd.sessions]
     held = sum(size[session.profile] for session in crowd.sessions)
-    if held <= crowd.room_mib - crowd.reserve_mib:
-        return []
-    chance = _looked_up(crowd.sessions, chances.soon, now_s)
-    worth = _looked_up(crowd.sessions, chances.worth, now_s)
-    order = sorted(crowd.sessions, key=lambda s: (worth[s.session_id], s.since_s, s.session_id))
     gone: list[tuple[Session, str]] = []
+    for session in crowd.sessions:
+        if session.profile in crowd.crowded:
+            gone.append((session, "memory" if held > crowd.room_mib else "return"))
+            held -= size[session.profile]
+    if held <= crowd.room_mib - crowd.reserve_mib:
+        return gone
+    staying = [session for session in crowd.sessions if session.profile not in crowd.crowded]
+    chance = _looked_up(staying, chances.soon, now_s)
+    worth = _looked_up(staying, chances.worth, now_s)
+    order = sorted(staying, key=lambda s: (worth[s.session_id], s.since_s, s.session_id))
     for session in order:
         if held <= crowd.room_mib - crowd.reserve_mib:
             break
@@ -150,6 +161,16 @@ def choose(
         gone.append((session, "memory" if held > crowd.room_mib else "idle"))
         held -= size[session.profile]
     return gone
+
+
+def _crowded(formulated: Formulated, placement: Placement, fleet: Fleet) -> dict[int, frozenset[str]]:
+    """By row, the profiles whose return would make somebody late once the placement is carried out."""
+    after = placement.after(formulated.problem)
+    active = np.zeros((len(after), len(fleet.profiles)), np.int64)
+    names = list(fleet.profiles)
+    active[:, [names.index(profile) for profile in formulated.profiles]] = after
+    idle = {row: {session.profile for session in sessions} for row, sessions in formulated.idle.items()}
+    return crowded(fleet, formulated.problem.gpu_type.astype(np.int64), active, idle)
 
 
 def _looked_up(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from scheduler.cluster import History, Session, SessionId
+from scheduler.planner_settings import PlannerSettings, ResidencySettings
 from scheduler.residency import Crowd, ReturnChances, choose
-from tests.scheduler.clusters import gpu
+from scheduler.return_room import crowded
+from tests.scheduler.clusters import a_cluster, a_plan_for, gpu, moves_of, two_profiles
 
 SIZE = {"a": 4096, "b": 8192}
 
@@ -59,3 +61,31 @@ def test_the_reserve_is_for_those_likely_to_return() -> None:
 def test_nobody_stays_on_a_gpu_that_goes() -> None:
     chances = ReturnChances(_history({}), horizon_s=30.0)
     assert _gone(_crowd(10**6, _idle("a1", 99.0), leaving=True), chances) == [("a1", "drain")]
+
+
+def test_whoever_could_not_return_on_time_goes_though_there_is_room() -> None:
+    chances = ReturnChances(_history({}), horizon_s=30.0)
+    crowd = Crowd(
+        sessions=(_idle("a1", 90.0), _idle("b1", 90.0)),
+        room_mib=1 << 20,
+        reserve_mib=0,
+        leaving=False,
+        crowded=frozenset({"b"}),
+    )
+    assert _gone(crowd, chances) == [("b1", "return")]
+
+
+def test_a_gpu_is_crowded_for_those_who_would_be_late_or_make_others_late() -> None:
+    """Targets are 340 ms: three a fit (300 ms); two a and a b do not (350 ms), nor four a."""
+    fleet = two_profiles({"target": {"chunk_latency_ms": 340.0, "first_chunk_ms": 3000.0}})
+    active = np.array([[2, 0], [3, 0], [0, 1]])
+    idle = {0: {"a", "b"}, 1: {"a"}, 2: {"a", "b"}}
+    assert crowded(fleet, np.zeros(3, np.int64), active, idle) == {0: frozenset({"b"}), 1: frozenset({"a"})}
+
+
+def test_idle_sessions_leave_a_gpu_on_which_their_return_would_be_late() -> None:
+    fleet = two_profiles({"target": {"chunk_latency_ms": 250.0, "first_chunk_ms": 3000.0}})
+    plan = a_plan_for(fleet, a_cluster(fleet, "a1@0 a2@0 a3@0~", on=1))
+    assert {name: move.reason for name, move in moves_of(plan, "offload").items()} == {"a3": "return"}
+    kept = PlannerSettings(idle=ResidencySettings(return_on_time=False))
+    assert not a_plan_for(fleet, a_cluster(fleet, "a1@0 a2@0 a3@0~", on=1), kept).moves
