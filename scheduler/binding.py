@@ -112,6 +112,11 @@ def why_it_waits(case: Case, session: Session) -> Constraint:
     """What every GPU that receives sessions lacks."""
     problem, k = case.problem, case.class_of(session)
     rows = np.flatnonzero(problem.receives)
+    until_s = case.formulated.held.get(session.session_id)
+    if until_s is not None:
+        text = "no GPU could run it without making somebody late, and its first chunk can still be on time"
+        left_s = until_s - case.record.now_s
+        return Constraint(tier="meet", text=f"{text} for {left_s:.1f} s", figures={"may_wait_s": left_s})
     if not len(rows):
         return Constraint(tier="serve", text="no GPU is ready to take sessions")
     held = problem.running + case.placement.arrived + case.placement.placed
@@ -155,6 +160,10 @@ def why_it_is_offloaded(case: Case, session: Session, move: Move) -> Constraint:
         return Constraint(tier="repair", text=text, figures={"sessions": int(after.sum())})
     if move.reason == "drain":
         return Constraint(tier=None, text=f"GPU {move.source} is to be emptied")
+    if move.reason == "return":
+        latency_ms = case.latency_ms(case.placement, row)
+        text = f"GPU {move.source} will run at {latency_ms:.0f} ms, and somebody would be late if it returned there"
+        return Constraint(tier="meet", text=text, figures={"latency_ms": latency_ms})
     entering = (case.placement.arrived + case.placement.placed)[row]
     room = int(case.formulated.idle_room_mib[row] - entering @ problem.state_mib)
     held = sum(state_mib(record.fleet, one.profile) for one in case.formulated.idle.get(row, ()))

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from scheduler.cluster import GpuId, NodeId, Session, Snapshot
+from scheduler.cluster import GpuId, NodeId, Session, SessionId, Snapshot
 from scheduler.fleet import Fleet
+from scheduler.patience import Places, held_back
 from scheduler.plan import GpuAim
 from scheduler.planner_settings import PlannerSettings
 from scheduler.priorities import lateness_weights, queues, ranks, without_holes
@@ -39,6 +40,7 @@ class Formulated:
     levels: tuple[IntArray, ...]  # waiting sessions per class of each level, served first to last; they add up
     idle: Mapping[int, Sequence[Session]] = field(repr=False)  # by row: idle sessions that can be offloaded
     host_mib: Mapping[NodeId, int] = field(repr=False)  # in host memory, offloads in flight included
+    held: Mapping[SessionId, float]  # who waits for a place on time, and until when; not part of the problem
     idle_room_mib: IntArray  # [rows]: room beside running sessions, moves in flight and what cannot be offloaded
 
 
@@ -67,18 +69,31 @@ def formulate(
     _respect_moves_in_flight(snapshot, row_of, class_of, size, running, room, budget)
     host_mib = _host_mib(snapshot, size)
     idle = _offloadable(snapshot, fleet, found.idle, host_mib, size, room)
-    waiting, levels = queues(found.waiting, class_of, settings, now_s)
     sizes = np.array([size[name] for name in profiles], np.int64)
-    problem = Problem(
+    target_us = np.array([round(fleet.target_ms(name) * 1000) for name in profiles], np.int64)
+    places = Places(
         tables=round_tables(fleet, profiles),
         gpu_type=np.array([type_index[gpu.gpu_type] for gpu in rows], np.int32),
         running=running,
-        waiting=np.array([len(queue) for queue in waiting], np.int64),
+        free_mib=room - running @ sizes,
         receives=ready & ~leaving,
+        state_mib=sizes,
+        target_us=target_us,
+    )
+    may_wait = settings.meet and settings.wait_for_place
+    held = held_back(found.waiting, class_of, places, fleet, now_s) if may_wait else {}
+    asking = [session for session in found.waiting if session.session_id not in held]
+    waiting, levels = queues(asking, class_of, settings, now_s)
+    problem = Problem(
+        tables=places.tables,
+        gpu_type=places.gpu_type,
+        running=running,
+        waiting=np.array([len(queue) for queue in waiting], np.int64),
+        receives=places.receives,
         leaving=leaving,
         memory_mib=room,
         state_mib=sizes,
-        target_us=np.array([round(fleet.target_ms(name) * 1000) for name in profiles], np.int64),
+        target_us=target_us,
         transfer_us=_transfers_us(fleet, profiles, running[leaving].sum(axis=0) > 0),
         lateness_weight=lateness_weights(snapshot, class_of, settings),
         priority_rank=ranks(levels, len(profiles)),
@@ -98,7 +113,8 @@ def formulate(
         levels=levels,
         idle=idle,
         host_mib=host_mib,
-        idle_room_mib=room - running @ sizes,
+        idle_room_mib=places.free_mib,
+        held=held,
     )
 
 

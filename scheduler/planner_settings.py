@@ -60,6 +60,7 @@ class PlannerSettings(_Strict):
     move: bool = True
     smooth: bool = True
     residency: bool = True
+    wait_for_place: bool = True  # whoever finds no place on time waits while its first chunk can still be on time
     balance_gain_min: _Share = 0.01
     balance_tolerance: _Share = 0.001
     smooth_moves: _Count = 0

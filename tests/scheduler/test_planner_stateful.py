@@ -140,6 +140,7 @@ class Fleets(RuleBasedStateMachine):
         for session_id in list(self._snapshot.moves):
             self._tell(events.MoveEnded(session_id=session_id))
         for _ in range(40):
+            self.now_s += 10.0  # longer than anybody waits for a place on time
             self._tell(events.EpochEnded())
             plan = self._planned().plan
             if plan.version == self._snapshot.version:
