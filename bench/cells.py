@@ -1,0 +1,69 @@
+"""Results that are kept by what they were made from, so that a long benchmark can go on where it was stopped.
+
+Decides when a result may be used again: if inputs, settings and our own sources are the same to the byte; must never
+know what a cell measures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, TypeVar
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SOURCES = ("traces", "solvers", "scheduler")
+_FOLDER = "EPOCHAL_BENCH_CELLS"  # environment: where cells are kept
+
+Result = dict[str, Any]
+Cell = TypeVar("Cell")
+
+
+def cells_folder() -> Path:
+    """`.bench-cells` in the checkout, or what the environment says."""
+    return Path(os.environ.get(_FOLDER, _ROOT / ".bench-cells"))
+
+
+def sources_sha256() -> str:
+    """Of everything that a result may depend on in this checkout."""
+    digest = hashlib.sha256()
+    for package in _SOURCES:
+        for path in sorted((_ROOT / package).rglob("*.py")):
+            digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def key_of(content: Mapping[str, Any], sources: str) -> str:
+    """The name of a cell's file."""
+    return hashlib.sha256(json.dumps([sources, content], sort_keys=True).encode()).hexdigest()[:32]
+
+
+def kept(key: str) -> Result | None:
+    """A result from before; a file that was cut off does not count."""
+    try:
+        found: Result = json.loads((cells_folder() / f"{key}.json").read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return found
+
+
+def keep(key: str, result: Result) -> None:
+    """Written beside its name and renamed, so that there are only whole results."""
+    folder = cells_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = folder / f"{key}.{os.getpid()}.unfinished"
+    unfinished.write_text(json.dumps(result))
+    unfinished.replace(folder / f"{key}.json")
+
+
+def run_cells(
+    cells: Sequence[Cell], run: Callable[[Cell], Result], *, processes: int | None = None
+) -> Iterator[tuple[Cell, Result]]:
+    """Each cell with its result, as they are done. `run` is a function of a module; it asks for what is kept itself."""
+    with ProcessPoolExecutor(max_workers=processes or os.cpu_count()) as pool:
+        waiting = {pool.submit(run, cell): cell for cell in cells}
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()

@@ -1,0 +1,105 @@
+"""What the standing comparison runs: workloads, policies, sweeps and seeds.
+
+Decides which cells there are; must never know how one is run or what is expected of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from bench.result import Size
+from bench.workloads import Workload
+from scheduler.fleet import Fleet
+from traces.trace import Trace
+
+Kind = Literal["steady", "bursty", "diurnal", "mixed", "two types"]
+Role = Literal["table", "cost", "latency"]  # what a cell is for: the table, the sweep of costs, equal GPUs
+
+OFFLINE = "offline-optimum"
+FIXED = ("fixed-round-robin", "fixed-least-loaded", "two-choices")
+SCALING = ("sticky-autoscale", "hpa", "llumnix", "q-learning", "turboserve")
+EPOCHAL = (
+    "epochal",
+    "epochal-no-lookahead",
+    "epochal-no-migration",
+    "epochal-no-exact",
+    "epochal-reference-budget",
+)
+POLICIES = (*FIXED, *SCALING, *EPOCHAL)
+HEADROOMS = ("0.6", "0.7", "0.8", "0.95", "1.0")  # of turboserve, beside its own 0.9
+SERVICE_LEVELS = ("0.5", "0.8", "0.9", "0.99", "0.999")  # of epochal, beside its own 0.95
+
+_FOUR = {"wan-1.3b-480p": 0.40, "wan-1.3b-720p": 0.25, "world-5b-480p": 0.20, "wan-14b-480p": 0.15}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One workload of the comparison."""
+
+    name: str
+    kind: Kind
+    gpus: int  # about so many are needed at the peak
+    workload: Workload
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several profiles or GPU types: then placement matters at equal GPUs, too."""
+        return self.kind in ("mixed", "two types")
+
+    def made(self, seed: int) -> tuple[Trace, Fleet]:
+        """The demand of one seed, and the fleet."""
+        drawn = replace(self.workload, seed=seed)
+        return drawn.trace(f"{self.name}-{seed}"), drawn.gpus()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One policy with its parameters on one workload, over all seeds."""
+
+    compared: Compared
+    policy: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    role: Role = "table"
+
+
+def cases(size: Size) -> Iterator[Case]:
+    """Every workload with every policy; then the sweeps."""
+    for compared in WORKLOADS[size]:
+        yield Case(compared=compared, policy=OFFLINE)
+        for policy in POLICIES:
+            yield Case(compared=compared, policy=policy)
+        for headroom in HEADROOMS:
+            yield Case(compared=compared, policy="turboserve", parameters={"headroom": headroom}, role="cost")
+        for level in SERVICE_LEVELS:
+            yield Case(compared=compared, policy="epochal", parameters={"service_level": level}, role="cost")
+        if compared.several:
+            for policy in ("turboserve", "epochal", "epochal-reference-budget"):
+                yield Case(compared=compared, policy=policy, parameters={"gpus": "fixed"}, role="latency")
+
+
+def _one(family: Literal["kv", "steady", "bursty"], hours: float, mean: float, epoch_s: float = 5.0) -> Workload:
+    return Workload(family=family, hours=hours, active_mean=mean, fleet="one-type.yaml", changes={"epoch_s": epoch_s})
+
+
+def _four(fleet: str, hours: float, mean: float) -> Workload:
+    return Workload(family="kv", hours=hours, active_mean=mean, fleet=fleet, changes={"epoch_s": 5.0}, profiles=_FOUR)
+
+
+WORKLOADS: Mapping[Size, tuple[Compared, ...]] = {
+    "standard": (
+        Compared(name="steady-64", kind="steady", gpus=64, workload=_one("steady", 0.75, 150)),
+        Compared(name="steady-256", kind="steady", gpus=256, workload=_one("steady", 0.25, 620)),
+        Compared(name="bursty-64", kind="bursty", gpus=64, workload=_one("bursty", 0.75, 110)),
+        Compared(name="diurnal-16", kind="diurnal", gpus=16, workload=_one("kv", 24.0, 18, 10.0)),
+        Compared(name="mixed-8", kind="mixed", gpus=8, workload=_four("four-profiles.yaml", 4.0, 12)),
+        Compared(name="mixed-64", kind="mixed", gpus=64, workload=_four("four-profiles.yaml", 3.0, 80)),
+        Compared(name="two-types-48", kind="two types", gpus=48, workload=_four("two-types.yaml", 3.0, 80)),
+    ),
+    "small": (
+        Compared(name="steady-8-short", kind="steady", gpus=8, workload=_one("steady", 0.25, 16)),
+        Compared(name="mixed-8-short", kind="mixed", gpus=8, workload=_four("four-profiles.yaml", 0.5, 12)),
+    ),
+}
+SEEDS: Mapping[Size, tuple[int, ...]] = {"standard": (0, 1, 2, 3, 4), "small": (0,)}
