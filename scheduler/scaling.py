@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from scheduler.cluster import Gpu, GpuId, NodeId, Snapshot
 from scheduler.fleet import Fleet
 from scheduler.gpu_decision import STEADY, GpuDecision
-from scheduler.gpu_need import GpuNeed
+from scheduler.gpu_need import GpuNeed, gpu_types_of
 from scheduler.gpu_present import hold_present
 from scheduler.gpu_report import forecast_report, pay_report, warnings_of
 from scheduler.plan import GpuAim
@@ -45,7 +46,8 @@ class ScaleByForecast:
         work = WORK_PER_LOOK + WORK_PER_TYPE * (len(self._need.gpu_types) - 1)
         once_s = 0.0 if meter.repeats or self._need.prepared(snapshot) else PREPARE_S
         if meter.left_s() < work * SECONDS_PER_WORK + once_s:
-            return self.hold_what_is_on(snapshot)
+            held = hold_what_is_on(snapshot, fleet, now_s, meter)
+            return replace(held, warnings=("no time to look ahead: GPUs that are on stay on",))
         decision = self.decide(snapshot, now_s)
         meter.spend(work)
         return decision
@@ -68,16 +70,13 @@ class ScaleByForecast:
             forecast=None if counts.ahead is None else forecast_report(counts.ahead),
         )
 
-    def hold_what_is_on(self, snapshot: Snapshot) -> GpuDecision:
-        """Without a look ahead."""
-        types = self._need.gpu_types
-        taken_back, starts = hold_present(snapshot, self._fleet, types)
-        return GpuDecision(
-            aims=aims_of_changes(
-                snapshot, self._fleet, types, taken_back=taken_back, starts=starts, stops=np.zeros_like(starts)
-            ),
-            warnings=("no time to look ahead: GPUs that are on stay on",),
-        )
+
+def hold_what_is_on(snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision:  # noqa: ARG001
+    """Without a look ahead: a `CountGpus` that lets nothing shrink."""
+    types = gpu_types_of(fleet)
+    taken_back, starts = hold_present(snapshot, fleet, types)
+    stops = np.zeros_like(starts)
+    return GpuDecision(aims=aims_of_changes(snapshot, fleet, types, taken_back=taken_back, starts=starts, stops=stops))
 
 
 def decide_gpus(snapshot: Snapshot, now_s: float, fleet: Fleet, settings: ScalingSettings | None = None) -> GpuDecision:
