@@ -33,7 +33,6 @@ from solvers.placement.portfolio import solve
 from solvers.placement.problem import Problem
 from solvers.placement.solution import Answer, Placement
 
-
 _NOT_BETWEEN_EPOCHS = {"leave": False, "balance": False, "move": False, "smooth": False}  # tiers that ask to migrate
 
 

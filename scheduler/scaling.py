@@ -139,12 +139,17 @@ class _Load:
 
     def start(self, gpus: Iterable[Gpu], count: int, aims: dict[GpuId, GpuAim]) -> None:
         """One by one: pools that have too few, then the node that has most GPUs on, so that others stay empty."""
-        off = {gpu.gpu_id: gpu for gpu in gpus if gpu.status == "off"}
-        for _ in range(min(count, len(off))):
-            gpu = min(off.values(), key=lambda gpu: (not self._below_least(gpu), -self._on_node[gpu.node]))
-            del off[gpu.gpu_id]
+        off: dict[NodeId, list[Gpu]] = {}
+        for gpu in gpus:
+            if gpu.status == "off":
+                off.setdefault(gpu.node, []).append(gpu)
+        for _ in range(min(count, sum(map(len, off.values())))):
+            node = min(off, key=lambda node: (not self._below_least(off[node][0]), -self._on_node[node]))
+            gpu = off[node].pop(0)
+            if not off[node]:
+                del off[node]
             aims[gpu.gpu_id] = "start"
-            self._on_node[gpu.node] += 1
+            self._on_node[node] += 1
             self._pool_stays[_pool(gpu)] += 1
 
     def drain(self, gpus: Iterable[Gpu], count: int, aims: dict[GpuId, GpuAim]) -> None:
