@@ -6,41 +6,34 @@ Decides the order of decisions in an epoch: GPUs, placement, residency, waves; m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from scheduler.cluster import GpuId, SessionId, Snapshot
+from scheduler.cluster import Snapshot
+from scheduler.desired_state import desired_state, stopped_when_empty
+from scheduler.early_placement import placed_between_epochs
 from scheduler.fleet import Fleet
 from scheduler.formulate import Formulated, admitting, formulate
-from scheduler.gpu_decision import STEADY, CountGpus, GpuDecision, keep_what_is_on
+from scheduler.gpu_decision import CountGpus, GpuDecision, keep_what_is_on
 from scheduler.interpret import changes
-from scheduler.plan import Decision, GpuAim, Move, Plan, Report, Seat, StageTime
-from scheduler.plan_check import check_plan, place_of
+from scheduler.plan import Decision, Move, Report, StageTime
+from scheduler.plan_check import check_plan
 from scheduler.planner_report import stage_times, tier_reports
 from scheduler.planner_settings import PlannerSettings
+from scheduler.policy import Budget
 from scheduler.preempt import preemptions
 from scheduler.residency import offloads
-from scheduler.scaling import ScaleByForecast
+from scheduler.scaling import ScaleByForecast, hold_what_is_on
 from scheduler.waves import arrange
 from solvers.placement.check import evaluate, violations
+from solvers.placement.fitting import place_in_turn
 from solvers.placement.meter import Meter
 from solvers.placement.portfolio import solve
 from solvers.placement.problem import Problem
 from solvers.placement.solution import Answer, Placement
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What one step may cost: seconds by a clock, or units of work where steps must repeat (see `Meter`)."""
-
-    seconds: float = 0.0
-    clock: Callable[[], float] | None = None
-    work: int | None = None
-
-    def meter(self) -> Meter:
-        return Meter(clock=self.clock, seconds=self.seconds, work=self.work)
+_NOT_BETWEEN_EPOCHS = {"leave": False, "balance": False, "move": False, "smooth": False}  # tiers that ask to migrate
 
 
 class Planner:
@@ -50,23 +43,55 @@ class Planner:
     """
 
     def __init__(
-        self, fleet: Fleet, settings: PlannerSettings | None = None, *, count_gpus: CountGpus | None = None
+        self,
+        fleet: Fleet,
+        settings: PlannerSettings | None = None,
+        *,
+        count_gpus: CountGpus | None = None,
+        hold_gpus: CountGpus | None = None,
     ) -> None:
+        """`hold_gpus` is asked between epochs, where somebody finds no place in time; it must not drain any."""
         self._fleet = fleet
         self._settings = settings or PlannerSettings()
         by_default = ScaleByForecast(fleet, self._settings.scaling) if self._settings.pay else keep_what_is_on
         self._count_gpus: CountGpus = count_gpus or by_default
+        as_counted = hold_what_is_on if self._settings.pay and count_gpus is None else keep_what_is_on
+        self._hold_gpus: CountGpus = hold_gpus or as_counted
+        self._between = self._settings.model_copy(update=_NOT_BETWEEN_EPOCHS)
 
     def step(self, snapshot: Snapshot, now_s: float, budget: Budget) -> Decision:
-        """Plan one epoch; the plan has passed the checker."""
+        """Plan one epoch, or place who waits between two; the plan has passed the checker."""
         meter = budget.meter()
+        if budget.early:
+            return self._early(snapshot, now_s, meter)
         gpus = self._count_gpus(snapshot, self._fleet, now_s, meter)
-        aims = _stopped_when_empty(gpus.aims, snapshot)
-        formulated = formulate(snapshot, self._fleet, self._settings, now_s, aims)
+        formulated = formulate(snapshot, self._fleet, self._settings, now_s, gpus.aims)
         answer, fallback = self.place(formulated, meter)
         wanted = self._moves(formulated, answer, snapshot, now_s)
+        return self._decided(snapshot, now_s, formulated, answer, wanted, gpus, fallback)
+
+    def _early(self, snapshot: Snapshot, now_s: float, meter: Meter) -> Decision:
+        """Who waits goes where it harms least; nobody migrates, and GPUs start only where those on hold too little."""
+        gpus = keep_what_is_on(snapshot, self._fleet, now_s, meter)
+        formulated = formulate(snapshot, self._fleet, self._between, now_s, gpus.aims)
+        answer = placed_between_epochs(formulated)
+        if answer is None or any(answer.value.serve) or answer.value.meet > answer.before.meet:
+            gpus = replace(self._hold_gpus(snapshot, self._fleet, now_s, meter), scale_in_wanted={})
+        wanted = [m for m in self._moves(formulated, answer, snapshot, now_s) if m.reason not in ("drain", "idle")]
+        return self._decided(snapshot, now_s, formulated, answer, wanted, gpus, None)
+
+    def _decided(
+        self,
+        snapshot: Snapshot,
+        now_s: float,
+        formulated: Formulated,
+        answer: Answer | None,
+        wanted: list[Move],
+        gpus: GpuDecision,
+        fallback: str | None,
+    ) -> Decision:
         moves, dropped = arrange(wanted, snapshot, self._fleet, self._settings.limits)
-        plan = _plan(snapshot, aims, moves)
+        plan = desired_state(snapshot, stopped_when_empty(gpus.aims, snapshot), moves)
         wrong = check_plan(snapshot, self._fleet, plan, self._settings.limits)
         assert not wrong, "; ".join(wrong[:5])
         warnings = (*gpus.warnings, *_told(formulated, answer, dropped))
@@ -107,6 +132,8 @@ class Planner:
             asking = np.where(admitted == before, level, 0)  # whoever is behind an equal that has no place has none
             answer = self._solve(admitting(formulated.problem, admitted, asking), meter, gap=1.0, exact=False)
             placed = answer.placement.placed.sum(axis=0)
+            if (placed < admitted).any():  # more are served without them: nobody moves for those who ask, then
+                placed = place_in_turn(formulated.problem, (admitted, asking)).placed.sum(axis=0)
             if (placed >= admitted).all():
                 admitted = placed
             before = before + level
@@ -163,31 +190,6 @@ def _of_everybody(problem: Problem, answer: Answer, quick: Answer) -> Answer:
         before=evaluate(problem, Placement.unchanged(problem)),
         bounds=replace(answer.bounds, serve=quick.bounds.serve),
     )
-
-
-def _stopped_when_empty(aims: Mapping[GpuId, GpuAim], snapshot: Snapshot) -> dict[GpuId, GpuAim]:
-    """A GPU that is to be emptied and holds nothing is switched off."""
-    held = {session.gpu for session in snapshot.sessions.values()}
-    for move in snapshot.moves.values():
-        held |= {move.source, move.target}
-    return {gpu_id: "stop" if aim == "drain" and gpu_id not in held else aim for gpu_id, aim in aims.items()}
-
-
-def _plan(snapshot: Snapshot, aims: Mapping[GpuId, GpuAim], moves: tuple[Move, ...]) -> Plan:
-    """The complete desired state; it has a new version if it asks for anything."""
-    shared = {gpu_id: Seat(gpu=gpu_id) for gpu_id in snapshot.gpus}
-    seats: dict[SessionId, Seat] = {}
-    for session_id, session in snapshot.sessions.items():
-        seat = place_of(session, snapshot) if session.gpu is None or session_id in snapshot.moves else None
-        if seat is None:
-            assert session.gpu is not None
-            usable = snapshot.gpus[session.gpu].status in ("ready", "draining")
-            seat = shared[session.gpu] if usable else Seat()
-        seats[session_id] = seat
-    for move in moves:
-        seats[move.session_id] = shared[move.target] if move.target is not None else Seat(node=move.target_node)
-    asks = bool(moves) or any(aim != STEADY[snapshot.gpus[gpu_id].status] for gpu_id, aim in aims.items())
-    return Plan(version=snapshot.version + asks, seats=seats, gpus=dict(aims), moves=moves)
 
 
 def _told(formulated: Formulated, answer: Answer | None, dropped: tuple[Move, ...]) -> tuple[str, ...]:
