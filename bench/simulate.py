@@ -1,7 +1,7 @@
 """How long a simulated run takes and in how much memory, as demand and horizon grow.
 
-Decides workloads and limits; must never know how rounds are skipped. Every run has a process of its own with warm kernels,
-so that peaks do not mix: python -m bench.simulate CASE is one of them.
+Decides workloads and limits; must never know how rounds are skipped. Every run has a process of its own with warm
+kernels, so that peaks do not mix: python -m bench.simulate CASE is one of them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run(size: Size) -> BenchResult:
     limited: dict[str, Cell] = {}
     for case in CASES[size]:
         found = _measured(case)
-        rows.append({"hours": case.hours, "GPUs": case.gpus, "idle leave": "yes" if case.suspends else "no"} | found)
+        rows.append({"hours": case.hours, "GPUs": case.gpus, "idle leave": "yes" if case.suspends else "no", **found})
         if case == (_LIMITED if size == "standard" else CASES[size][-1]):
             limited = found
     seconds, peak = float(limited["CPU s"] or 0), float(limited["peak MiB"] or 0)
