@@ -100,6 +100,11 @@ class FollowSchedule:
             elif gpu.status == "draining" or (gpu.status == "ready" and may_drain):
                 aim = "stop" if view.places[gpu_id].empty else "drain"
             aims[gpu_id] = aim
+        for index, pool in enumerate(self._facts.fleet.pools):  # the schedule ends with the trace
+            mine = [gpu_id for gpu_id, gpu in view.snapshot.gpus.items() if gpu.node.partition("/")[0] == str(index)]
+            kept = sum(aims[gpu_id] in ("keep", "start") for gpu_id in mine)
+            leaving = [gpu_id for gpu_id in mine if aims[gpu_id] in ("drain", "stop")]
+            aims.update(dict.fromkeys(leaving[: max(0, pool.gpus_min - kept)], "keep"))
         return aims
 
     def _clear(self, orders: Orders, view: View, now_s: float) -> None:
