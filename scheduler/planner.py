@@ -71,10 +71,10 @@ class Planner:
         return self._decided(snapshot, now_s, formulated, answer, wanted, gpus, fallback)
 
     def _early(self, snapshot: Snapshot, now_s: float, meter: Meter) -> Decision:
-        """Who waits goes where it harms least; nobody migrates, and GPUs start only where those on hold too little."""
+        """Who waits goes where it harms least, late ones make way, and GPUs start only if those on hold too little."""
         gpus = keep_what_is_on(snapshot, self._fleet, now_s, meter)
         formulated = formulate(snapshot, self._fleet, self._between, now_s, gpus.aims)
-        answer = placed_between_epochs(formulated)
+        answer = placed_between_epochs(formulated, meter)
         if answer is None or any(answer.value.serve) or answer.value.meet > answer.before.meet:
             gpus = replace(self._hold_gpus(snapshot, self._fleet, now_s, meter), scale_in_wanted={})
         wanted = [m for m in self._moves(formulated, answer, snapshot, now_s) if m.reason not in ("drain", "idle")]
@@ -98,7 +98,7 @@ class Planner:
         return Decision(
             plan=plan,
             report=self._report(formulated, answer, gpus, fallback, warnings),
-            next_step_s=self._next_step_s(snapshot, now_s),
+            next_step_s=self._next_step_s(snapshot, formulated, now_s),
             scale_in_wanted=gpus.scale_in_wanted,
         )
 
@@ -176,10 +176,10 @@ class Planner:
             forecast=gpus.forecast,
         )
 
-    def _next_step_s(self, snapshot: Snapshot, now_s: float) -> float:
-        """After an epoch, or as soon as a GPU that starts is ready."""
+    def _next_step_s(self, snapshot: Snapshot, formulated: Formulated, now_s: float) -> float:
+        """After an epoch, or as soon as a GPU that starts is ready or somebody may wait for a place no longer."""
         ready = [gpu.ready_s for gpu in snapshot.gpus.values() if gpu.ready_s is not None and gpu.ready_s > now_s]
-        return min([now_s + self._fleet.epoch_s, *ready])
+        return min([now_s + self._fleet.epoch_s, *ready, *formulated.held.values()])
 
 
 def _of_everybody(problem: Problem, answer: Answer, quick: Answer) -> Answer:
@@ -197,6 +197,8 @@ def _told(formulated: Formulated, answer: Answer | None, dropped: tuple[Move, ..
     waiting = int(formulated.problem.waiting.sum())
     placed = 0 if answer is None else int(answer.placement.placed.sum())
     warnings = []
+    if formulated.held:
+        warnings.append(f"{len(formulated.held)} sessions wait for a place on which nobody would be late")
     if placed < waiting:
         warnings.append(f"{waiting - placed} sessions have no GPU")
     for kind, count in sorted(Counter(move.kind for move in dropped).items()):

@@ -18,8 +18,9 @@ from solvers.placement.meter import Meter
 class Budget:
     """What one step may cost: seconds by a clock, or units of work where steps must repeat (see `Meter`).
 
-    An `early` step comes between two epoch boundaries because somebody waits: it places, resumes and makes room for
-    them. Migrations and the GPU count are decided at epoch boundaries, whose budgets they have.
+    An `early` step comes between two epoch boundaries because somebody waits or has returned: it places, resumes and
+    makes room for them. It migrates at most whom that saves from being late, within what is left of the epoch's
+    budget; all else that moves, and the GPU count, are decided at epoch boundaries.
     """
 
     seconds: float = 0.0

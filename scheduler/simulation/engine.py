@@ -178,9 +178,9 @@ class Engine:
 
     def _hear(self) -> None:
         """What happened since, as far as the pace of steps depends on it."""
-        if self.stage.changed or self.stage.gpus_changed:
-            self._pace.something_changed(gpus=self.stage.gpus_changed)
-            self.stage.changed = self.stage.gpus_changed = False
+        if self.stage.changed or self.stage.calls:
+            self._pace.something_changed(calls=self.stage.calls)
+            self.stage.changed = self.stage.calls = False
 
     def _ask(self, now_us: int, *, early: bool) -> None:
         self._hear()
@@ -195,7 +195,8 @@ class Engine:
             planning_s = seconds
         planning_ms = None if seconds is None else 1000 * seconds
         self.record.asked(self._decision, early=early, planning_ms=planning_ms, now_us=now_us)
-        self._pace.asked(early=early, planning_us=to_us(planning_s), now_us=now_us)
+        wish_us = to_us(self._decision.next_step_s)
+        self._pace.asked(early=early, planning_us=to_us(planning_s), wish_us=wish_us, now_us=now_us)
 
     def _take_effect(self, now_us: int) -> None:
         assert self._decision is not None, "a plan was computed"

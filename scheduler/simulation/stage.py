@@ -47,7 +47,7 @@ class Stage:
         self.count = dict.fromkeys(STATUSES, 0)
         self.waiting_free = 0  # sessions that wait and are not in flight
         self.changed = False  # something happened that lets those who wait hope again; whoever hears it puts it out
-        self.gpus_changed = False  # as `changed`: a GPU became ready or was lost
+        self.calls = False  # as `changed`: a GPU became ready or was lost, or somebody returned to its GPU
         self.period_of: list[int] = [NOBODY] * len(users.session_ids)
         self.unserved_us = [0] * len(users.start_us)
         self._waits_since: dict[SessionId, int] = {}
@@ -66,7 +66,9 @@ class Stage:
             self._follow(name, session, move, now_us)
         if isinstance(event, _CHANGES):
             self.changed = True
-            self.gpus_changed |= isinstance(event, events.GpuReady | events.GpuLost)
+            self.calls |= isinstance(event, events.GpuReady | events.GpuLost)
+        if isinstance(event, events.SessionActivated) and self.sessions[event.session_id].status == "active":
+            self.calls = True
         if self._observe is not None:
             self._observe(self.snapshot(), to_s(now_us))
 
