@@ -4,9 +4,9 @@ Decides as published for clouds (Barrett, Howley, Duggan 2013; Horovitz, Arian 2
 and whether it falls, stays or rises; an action is to have fewer, as many or more GPUs; after an epoch the action is
 rewarded and Q(s, a) += rate * (reward + discount * max Q(s', .) - Q(s, a)); it explores with a small chance. It learns
 while it runs. We decide: utilisation is the load of those who want chunks over the GPUs that are ready or start; more
-and fewer are one GPU or 10 % of them; the reward is minus the GPUs beyond 80 % utilisation, and minus ten times those that are
-missing, as shares of those wanted; each type has a table of its own; it begins with what the reward would be if the load
-stayed, so that it does not begin foolishly; sessions never migrate.
+and fewer are one GPU or 10 % of them; the reward is minus the GPUs beyond 80 % utilisation, and minus ten times those
+that are missing, as shares of those wanted; each type has a table of its own; it begins with what the reward would be
+if the load stayed, so that it does not begin foolishly; sessions never migrate.
 """
 
 from __future__ import annotations
