@@ -220,10 +220,10 @@ def _ranked(values: FloatArray, level: float) -> FloatArray:
 
 
 def _least_headroom(series: FloatArray, mean: FloatArray, errors: int, level: float) -> FloatArray:
-    """Headroom while there are fewer errors than the quantile needs: sessions that come and go one by one.
+    """Headroom while there are fewer errors than the quantile needs: a count of sessions that come and go.
 
-    A count of them that settles at m differs from what it was by a variance of at most 2 m, and by one of about h m in
-    the first epochs h. A profile that nobody has ever used is expected to stay so.
+    From one epoch to the next it may change as much as it varies; at two instants far apart it differs as two
+    independent counts do, whose variance is twice their mean. A profile that nobody ever used is expected to stay so.
     """
     wanted = int(np.ceil(level / (1.0 - level)))
     if errors >= wanted:
