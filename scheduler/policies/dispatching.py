@@ -4,8 +4,8 @@ Decides the order in which rules are asked in a step; must never know a rule.
 
 In a step at an epoch boundary GPUs are counted, then the rebalancing rule moves who is on a GPU, then who waits is
 dispatched. In an early step who waits is dispatched, and GPUs are counted by rules that scale out at once. Idle
-sessions stay on the device while memory allows; where room is needed those that idle longest go to host memory, and
-all that idle on a GPU which is to be emptied go at once.
+sessions go to host memory after `keep_idle_s`, from where they are dispatched anew when they return; where room is
+needed those that idle longest go before, and all that idle on a GPU which is to be emptied go at once.
 """
 
 from __future__ import annotations
@@ -22,10 +22,14 @@ from scheduler.fleet import Fleet
 from scheduler.gpu_decision import STEADY
 from scheduler.plan import Decision, GpuAim, Report
 from scheduler.policies.fleet_facts import NEVER, ON_TIME, FleetFacts
+from scheduler.policies.given import Given
 from scheduler.policies.orders import Orders
+from scheduler.policies.parameters import HeuristicSettings
 from scheduler.policies.view import Place, View
-from scheduler.policy import Budget
+from scheduler.policy import Budget, Prepared
 from scheduler.scaling import aims_of_changes
+
+PLANNING_S = 0.01  # stated for every heuristic: they take less than that, and messages take time as well
 
 
 class Dispatch(Protocol):
@@ -53,7 +57,24 @@ class Rules:
     name: str
     dispatch: Dispatch
     scale: Scale
+    keep_idle_s: float  # how long an idle session keeps its room on the device
     rebalance: Rebalance | None = None  # None: nobody ever migrates
+
+
+def of_rules(
+    given: Given,
+    own: HeuristicSettings,
+    facts: FleetFacts,
+    at_start: Mapping[str, int],
+    *,
+    dispatch: Dispatch,
+    scale: Scale,
+    rebalance: Rebalance | None = None,
+) -> Prepared:
+    """A heuristic ready to run; `at_start` are its GPUs at the start, by type."""
+    rules = Rules(name=given.name, dispatch=dispatch, scale=scale, rebalance=rebalance, keep_idle_s=own.keep_idle_s)
+    policy = Dispatching(given.fleet, rules, facts)
+    return Prepared(name=given.name, policy=policy, planning_s=PLANNING_S, gpus_at_start=at_start)
 
 
 class Dispatching:
@@ -71,9 +92,11 @@ class Dispatching:
         wanted = self._rules.scale(view, now_s, early=budget.early)
         aims = aims_for(view, wanted, may_shrink=not budget.early)
         orders = Orders(view, aims)
+        for place in view.places.values():
+            orders.offload_idle(place, since_s=now_s - self._rules.keep_idle_s, reason="idle")
         if not budget.early:
             for place in orders.leaving:
-                orders.empty_of_idle(place)
+                orders.offload_idle(place, since_s=now_s, reason="drain")
             if self._rules.rebalance is not None:
                 self._rules.rebalance(orders, view)
         for session in view.waiting:

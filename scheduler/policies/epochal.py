@@ -17,10 +17,19 @@ from scheduler.gpu_decision import GpuDecision
 from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings, ScalingSettings
 from scheduler.policies.budget_rule import BudgetRule
-from scheduler.policies.dispatching import aims_for
+from scheduler.policies.dispatching import Scale, aims_for
+from scheduler.policies.fixed_fleet import FixedCount
 from scheduler.policies.fleet_facts import FleetFacts
 from scheduler.policies.given import Given, Recipe
-from scheduler.policies.parameters import Headroom, PolicySettings, PositiveCount, Seconds, ServiceLevel, Share
+from scheduler.policies.parameters import (
+    Headroom,
+    PolicySettings,
+    PositiveCount,
+    Seconds,
+    ServiceLevel,
+    Share,
+    gpus_by_type,
+)
 from scheduler.policies.sizing import HEADROOM, HOLD_S, gpus_at_start
 from scheduler.policies.turboserve_placement import REBALANCING_STEPS
 from scheduler.policies.view import View
@@ -39,6 +48,7 @@ class EpochalSettings(PolicySettings):
     scale_in_hold_s: Seconds = _SCALING.scale_in_hold_s  # fewer GPUs must have done for so long
     horizon_epochs: PositiveCount = _SCALING.horizon_epochs  # looked ahead
     balance_gain_min: Share = _PLANNER.balance_gain_min  # of the worst latency, for a migration below the target
+    gpus: str = ""  # h100=8+b200=2: so many all the time; empty: by forecast
     work: PositiveCount = 20  # units of a step at an epoch boundary, about milliseconds
 
 
@@ -47,10 +57,10 @@ class NoLookaheadSettings(EpochalSettings):
     hold_s: Seconds = HOLD_S  # a lower target must have held for so long (the same source)
 
 
-class CountByBudget:
-    """The reference's budget as a `CountGpus`."""
+class CountByRule:
+    """A heuristic's rule as a `CountGpus`."""
 
-    def __init__(self, facts: FleetFacts, rule: BudgetRule) -> None:
+    def __init__(self, facts: FleetFacts, rule: Scale) -> None:
         self._facts, self._rule = facts, rule
 
     def __call__(self, snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision:  # noqa: ARG002
@@ -92,15 +102,18 @@ def _build(
         fleet = fleet.model_copy(
             update={"budget": fleet.budget.model_copy(update={"moves_per_epoch": moves_per_epoch})}
         )
-    return _prepared(given, own, Planner(fleet, _settings(given, own, changes or {})))
+    settings, facts = _settings(given, own, changes or {}), FleetFacts(given.fleet)
+    if own.gpus:
+        count = gpus_by_type(own.gpus, given.fleet, given.name)
+        return _prepared(given, own, Planner(fleet, settings, count_gpus=CountByRule(facts, FixedCount(count))), count)
+    return _prepared(given, own, Planner(fleet, settings), gpus_at_start(facts, given.trace))
 
 
 def _without_lookahead(given: Given, own: NoLookaheadSettings) -> Prepared:
-    rule = BudgetRule(headroom=own.headroom, hold_s=own.hold_s)
-    count = CountByBudget(FleetFacts(given.fleet), rule)
-    return _prepared(
-        given, own, Planner(given.fleet, _settings(given, own, {}), count_gpus=count, hold_gpus=hold_what_is_on)
-    )
+    facts = FleetFacts(given.fleet)
+    count = CountByRule(facts, BudgetRule(headroom=own.headroom, hold_s=own.hold_s))
+    planner = Planner(given.fleet, _settings(given, own, {}), count_gpus=count, hold_gpus=hold_what_is_on)
+    return _prepared(given, own, planner, gpus_at_start(facts, given.trace))
 
 
 def _settings(given: Given, own: EpochalSettings, changes: Mapping[str, Any]) -> PlannerSettings:
@@ -110,6 +123,5 @@ def _settings(given: Given, own: EpochalSettings, changes: Mapping[str, Any]) ->
     return PlannerSettings(seed=given.seed, balance_gain_min=own.balance_gain_min, scaling=scaling, **changes)
 
 
-def _prepared(given: Given, own: EpochalSettings, planner: Planner) -> Prepared:
-    at_start = gpus_at_start(FleetFacts(given.fleet), given.trace)
+def _prepared(given: Given, own: EpochalSettings, planner: Planner, at_start: Mapping[str, int]) -> Prepared:
     return Prepared(name=given.name, policy=planner, planning_s=PLANNING_S, gpus_at_start=at_start, work=own.work)

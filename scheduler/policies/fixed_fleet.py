@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from scheduler.cluster import Session
-from scheduler.policies.dispatching import Dispatch, Dispatching, LeastLoaded, Rebalance, Rules
+from scheduler.policies.dispatching import Dispatch, LeastLoaded, Rebalance, of_rules
 from scheduler.policies.fleet_facts import LATE, NEVER, ON_TIME, FleetFacts
 from scheduler.policies.given import Given, Recipe
 from scheduler.policies.orders import Orders
-from scheduler.policies.parameters import PolicySettings, gpus_by_type
+from scheduler.policies.parameters import HeuristicSettings, gpus_by_type
 from scheduler.policies.sizing import gpus_at_peak
 from scheduler.policies.view import Place, View
 from scheduler.policy import Prepared
 
 
-class FixedFleetSettings(PolicySettings):
+class FixedFleetSettings(HeuristicSettings):
     gpus: str = ""  # h100=8+b200=2; empty: for the trace's peak, at the reference's headroom
 
 
@@ -57,17 +57,18 @@ class RoundRobin:
         return (view.index_of(place) - self._last - 1) % len(view.snapshot.gpus)
 
 
-def fixed_fleet(given: Given, gpus: str, dispatch: Dispatch, rebalance: Rebalance | None = None) -> Prepared:
-    """A policy on as many GPUs as given in `gpus`."""
+def fixed_fleet(
+    given: Given, own: FixedFleetSettings, dispatch: Dispatch, rebalance: Rebalance | None = None
+) -> Prepared:
+    """A policy on as many GPUs as its settings say."""
     facts = FleetFacts(given.fleet)
-    count = gpus_by_type(gpus, given.fleet, given.name) if gpus else gpus_at_peak(facts, given.trace)
-    rules = Rules(name=given.name, dispatch=dispatch, scale=FixedCount(count), rebalance=rebalance)
-    return given.heuristic(Dispatching(given.fleet, rules, facts), count)
+    count = gpus_by_type(own.gpus, given.fleet, given.name) if own.gpus else gpus_at_peak(facts, given.trace)
+    return of_rules(given, own, facts, count, dispatch=dispatch, scale=FixedCount(count), rebalance=rebalance)
 
 
 def round_robin() -> Recipe:
-    return Recipe(settings=FixedFleetSettings, build=lambda given, own: fixed_fleet(given, own.gpus, RoundRobin()))
+    return Recipe(settings=FixedFleetSettings, build=lambda given, own: fixed_fleet(given, own, RoundRobin()))
 
 
 def fixed_least_loaded() -> Recipe:
-    return Recipe(settings=FixedFleetSettings, build=lambda given, own: fixed_fleet(given, own.gpus, LeastLoaded()))
+    return Recipe(settings=FixedFleetSettings, build=lambda given, own: fixed_fleet(given, own, LeastLoaded()))

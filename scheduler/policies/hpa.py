@@ -15,10 +15,10 @@ import math
 from collections import Counter, deque
 from collections.abc import Mapping
 
-from scheduler.policies.dispatching import Dispatching, LeastLoaded, Rules
+from scheduler.policies.dispatching import LeastLoaded, of_rules
 from scheduler.policies.fleet_facts import FULL, FleetFacts
 from scheduler.policies.given import Given, Recipe
-from scheduler.policies.parameters import Headroom, PolicySettings, PositiveCount, Seconds, Share
+from scheduler.policies.parameters import Headroom, HeuristicSettings, PositiveCount, Seconds, Share
 from scheduler.policies.sizing import gpus_at_start, loads_by_type
 from scheduler.policies.view import View
 from scheduler.policy import Prepared
@@ -26,7 +26,7 @@ from scheduler.policy import Prepared
 _NEARLY = 1e-6
 
 
-class HpaSettings(PolicySettings):
+class HpaSettings(HeuristicSettings):
     target: Headroom = 0.8  # utilisation aimed at (ours: 50-80 % is usual, and less would cost more)
     tolerance: Share = 0.1  # of the ratio to the target, within which nothing changes (Kubernetes' default)
     window_s: Seconds = 300.0  # scale-down stabilisation (Kubernetes' default)
@@ -67,8 +67,9 @@ class Hpa:
 
 def _build(given: Given, settings: HpaSettings) -> Prepared:
     facts = FleetFacts(given.fleet)
-    rules = Rules(name=given.name, dispatch=LeastLoaded(), scale=Hpa(settings))
-    return given.heuristic(Dispatching(given.fleet, rules, facts), gpus_at_start(facts, given.trace))
+    return of_rules(
+        given, settings, facts, gpus_at_start(facts, given.trace), dispatch=LeastLoaded(), scale=Hpa(settings)
+    )
 
 
 def recipe() -> Recipe:

@@ -16,11 +16,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from scheduler.policies.dispatching import Dispatching, LeastLoaded, Rules, least_loaded
+from scheduler.policies.dispatching import LeastLoaded, least_loaded, of_rules
 from scheduler.policies.fleet_facts import FULL, FleetFacts
 from scheduler.policies.given import Given, Recipe
 from scheduler.policies.orders import Orders
-from scheduler.policies.parameters import PolicySettings, Positive, Seconds
+from scheduler.policies.parameters import HeuristicSettings, Positive, Seconds
 from scheduler.policies.sizing import gpus_at_start, loads_by_type
 from scheduler.policies.view import Place, View
 from scheduler.policy import Prepared
@@ -28,7 +28,7 @@ from scheduler.policy import Prepared
 _NEARLY = 1e-6
 
 
-class LlumnixSettings(PolicySettings):
+class LlumnixSettings(HeuristicSettings):
     gap_min: Positive = 0.5  # of freeness, for a migration (ours: 3 of 3 seats taken here, 2 of 3 there)
     out_below: Positive = 0.1  # average freeness below which GPUs start (ours: 91 % of the seats are taken)
     in_above: Positive = 0.3  # average freeness above which GPUs go (ours: 77 %)
@@ -103,8 +103,15 @@ def _freeness(place: Place) -> float:
 
 def _build(given: Given, settings: LlumnixSettings) -> Prepared:
     facts = FleetFacts(given.fleet)
-    rules = Rules(name=given.name, dispatch=LeastLoaded(), scale=ByFreeness(settings), rebalance=Pairing(settings))
-    return given.heuristic(Dispatching(given.fleet, rules, facts), gpus_at_start(facts, given.trace))
+    return of_rules(
+        given,
+        settings,
+        facts,
+        gpus_at_start(facts, given.trace),
+        dispatch=LeastLoaded(),
+        scale=ByFreeness(settings),
+        rebalance=Pairing(settings),
+    )
 
 
 def recipe() -> Recipe:

@@ -70,10 +70,12 @@ class Orders:
         if mib <= self._view.host_free_mib(place.gpu.node):
             self._offload(session, place, reason)
 
-    def empty_of_idle(self, place: Place) -> None:
-        """Everybody who idles on a GPU that is to be emptied goes while host memory has room."""
+    def offload_idle(self, place: Place, *, since_s: float, reason: str) -> None:
+        """Whoever idles on a GPU since then or longer goes while host memory has room."""
         for session in _longest_idle_first(place):
-            self.offload(session, place, "drain")
+            if session.since_s > since_s:
+                return
+            self.offload(session, place, reason)
 
     def plan(self) -> Plan:
         """The complete desired state; a move for which there is no wave has to wait for another step."""

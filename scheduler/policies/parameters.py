@@ -29,6 +29,12 @@ class PolicySettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class HeuristicSettings(PolicySettings):
+    """What every heuristic has."""
+
+    keep_idle_s: Seconds = 0.0  # how long an idle session keeps its room on the device
+
+
 Settings = TypeVar("Settings", bound=PolicySettings)
 
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from scheduler.policies.dispatching import Dispatching, LeastLoaded, Rules
+from scheduler.policies.dispatching import LeastLoaded, of_rules
 from scheduler.policies.fleet_facts import FULL, FleetFacts
 from scheduler.policies.given import Given, Recipe
-from scheduler.policies.parameters import Headroom, PolicySettings, Positive, Share
+from scheduler.policies.parameters import Headroom, HeuristicSettings, Positive, Share
 from scheduler.policies.sizing import gpus_at_start, loads_by_type
 from scheduler.policies.view import View
 from scheduler.policy import Prepared
@@ -34,7 +34,7 @@ _LOAD_MIN = 0.05  # of a GPU, to divide by
 _STEADY = 0.02  # a change of utilisation below this is none
 
 
-class QLearningSettings(PolicySettings):
+class QLearningSettings(HeuristicSettings):
     rate: Share = 0.2  # of learning (ours; 0.1 to 0.5 is usual)
     discount: Share = 0.5  # of the reward to come (as Barrett et al.)
     explore: Share = 0.02  # chance of a random action (ours: what runs live explores little)
@@ -105,8 +105,7 @@ class QLearning:
 def _build(given: Given, settings: QLearningSettings) -> Prepared:
     facts = FleetFacts(given.fleet)
     scale = QLearning(settings, facts, given.seed)
-    rules = Rules(name=given.name, dispatch=LeastLoaded(), scale=scale)
-    return given.heuristic(Dispatching(given.fleet, rules, facts), gpus_at_start(facts, given.trace))
+    return of_rules(given, settings, facts, gpus_at_start(facts, given.trace), dispatch=LeastLoaded(), scale=scale)
 
 
 def recipe() -> Recipe:

@@ -7,15 +7,15 @@ waits, and nobody migrates. GPUs that are to go empty by themselves, as their se
 from __future__ import annotations
 
 from scheduler.policies.budget_rule import BudgetRule
-from scheduler.policies.dispatching import Dispatching, LeastLoaded, Rules
+from scheduler.policies.dispatching import LeastLoaded, of_rules
 from scheduler.policies.fleet_facts import FleetFacts
 from scheduler.policies.given import Given, Recipe
-from scheduler.policies.parameters import Headroom, PolicySettings, Seconds
+from scheduler.policies.parameters import Headroom, HeuristicSettings, Seconds
 from scheduler.policies.sizing import HEADROOM, HOLD_S, gpus_at_start
 from scheduler.policy import Prepared
 
 
-class StickySettings(PolicySettings):
+class StickySettings(HeuristicSettings):
     headroom: Headroom = HEADROOM  # share of capacity in use (arXiv 2606.19271)
     hold_s: Seconds = HOLD_S  # a lower target must have held for so long (the same source)
 
@@ -23,8 +23,7 @@ class StickySettings(PolicySettings):
 def _build(given: Given, settings: StickySettings) -> Prepared:
     facts = FleetFacts(given.fleet)
     scale = BudgetRule(headroom=settings.headroom, hold_s=settings.hold_s)
-    rules = Rules(name=given.name, dispatch=LeastLoaded(), scale=scale)
-    return given.heuristic(Dispatching(given.fleet, rules, facts), gpus_at_start(facts, given.trace))
+    return of_rules(given, settings, facts, gpus_at_start(facts, given.trace), dispatch=LeastLoaded(), scale=scale)
 
 
 def recipe() -> Recipe:

@@ -15,11 +15,12 @@ from scheduler.formulate import formulate
 from scheduler.interpret import changes
 from scheduler.planner_settings import PlannerSettings
 from scheduler.policies.budget_rule import BudgetRule
-from scheduler.policies.dispatching import Dispatching, Rules
+from scheduler.policies.dispatching import Scale, of_rules
+from scheduler.policies.fixed_fleet import FixedCount
 from scheduler.policies.fleet_facts import NEVER, FleetFacts
 from scheduler.policies.given import Given, Recipe
 from scheduler.policies.orders import Orders
-from scheduler.policies.parameters import Count, Headroom, PolicySettings, Seconds
+from scheduler.policies.parameters import Count, Headroom, HeuristicSettings, Seconds, gpus_by_type
 from scheduler.policies.sizing import HEADROOM, HOLD_S, gpus_at_start
 from scheduler.policies.turboserve_placement import REBALANCING_STEPS, place_like_turboserve
 from scheduler.policies.view import Place, View
@@ -28,10 +29,11 @@ from scheduler.policy import Prepared
 _BY_AGE = PlannerSettings(urgent_after_s=1e9)  # who waits comes by priority, then by age
 
 
-class TurboServeSettings(PolicySettings):
+class TurboServeSettings(HeuristicSettings):
     headroom: Headroom = HEADROOM  # share of capacity in use (arXiv 2606.19271)
     hold_s: Seconds = HOLD_S  # a lower target must have held for so long (the same source)
     steps: Count = REBALANCING_STEPS  # migrations to rebalance in an epoch (the same source)
+    gpus: str = ""  # h100=8+b200=2: so many all the time; empty: by the budget
 
 
 class ShortestRound:
@@ -73,13 +75,13 @@ class ReferencePlacement:
 
 def _build(given: Given, settings: TurboServeSettings) -> Prepared:
     facts = FleetFacts(given.fleet)
-    rules = Rules(
-        name=given.name,
-        dispatch=ShortestRound(),
-        scale=BudgetRule(headroom=settings.headroom, hold_s=settings.hold_s),
-        rebalance=ReferencePlacement(settings.steps),
-    )
-    return given.heuristic(Dispatching(given.fleet, rules, facts), gpus_at_start(facts, given.trace))
+    scale: Scale = BudgetRule(headroom=settings.headroom, hold_s=settings.hold_s)
+    at_start = gpus_at_start(facts, given.trace)
+    if settings.gpus:
+        at_start = gpus_by_type(settings.gpus, given.fleet, given.name)
+        scale = FixedCount(at_start)
+    rebalance = ReferencePlacement(settings.steps)
+    return of_rules(given, settings, facts, at_start, dispatch=ShortestRound(), scale=scale, rebalance=rebalance)
 
 
 def recipe() -> Recipe:

@@ -97,7 +97,7 @@ def position(ring: str, name: str) -> int:
 
 def _build(given: Given, settings: FixedFleetSettings) -> Prepared:
     choices = TwoChoices()
-    return fixed_fleet(given, settings.gpus, choices, choices.rebalance)
+    return fixed_fleet(given, settings, choices, choices.rebalance)
 
 
 def recipe() -> Recipe:
