@@ -98,7 +98,7 @@ def _lanes(schedule: Schedule, title: str, start_us: int, end_us: int) -> Lanes:
     lane = lane_of[placed.gpu_index[drawn]]
     order = np.lexsort((placed.start_us[drawn], lane))
     drawn, lane = drawn[order], lane[order]
-    slot = _slots(lane, placed.start_us[drawn], placed.end_us[drawn])
+    slot = lowest_free_slots(lane, placed.start_us[drawn], placed.end_us[drawn])
     moved = np.flatnonzero((moves.at_us >= start_us) & (moves.at_us < end_us))
     both_shown = (lane_of[moves.source_index[moved]] >= 0) & (lane_of[moves.target_index[moved]] >= 0)
     return Lanes(
@@ -123,7 +123,7 @@ def _longest_first(drawn: Int, length_us: Int) -> Int:
     return drawn[np.argsort(-length_us[drawn], kind="stable")[:BARS_MAX]]
 
 
-def _slots(lane: Int, start_us: Int, end_us: Int) -> Int:
+def lowest_free_slots(lane: Int, start_us: Int, end_us: Int) -> Int:
     """The lowest free row within its lane for each bar, by (lane, start)."""
     slot = np.zeros(len(lane), np.int64)
     current = -1
