@@ -122,7 +122,7 @@ def _lane_look(schedule: Schedule) -> dict[str, Any]:
         "look": {
             "paid": theme.PAID,
             "starting": theme.STARTING,
-            "hatch": "#8fa0b2",
+            "hatch": theme.HATCH,
             "move": theme.INK,
             "left": lane_payload.left_margin(schedule),
             "font": {"family": theme.FONT, "size": 12, "color": theme.MUTED},
@@ -133,7 +133,7 @@ def _lane_look(schedule: Schedule) -> dict[str, Any]:
 
 def _key(schedule: Schedule) -> str:
     colours = theme.profile_colours(len(schedule.fleet.profiles))
-    hatched = f"repeating-linear-gradient(135deg,#8fa0b2 0 2px,{theme.PAID} 2px 5px)"
+    hatched = f"repeating-linear-gradient(135deg,{theme.HATCH} 0 2px,{theme.PAID} 2px 5px)"
     entries = [(name, colour) for name, colour in zip(schedule.fleet.profiles, colours, strict=True)]
     entries += [("GPU on (paid)", theme.PAID), ("GPU starting up (paid, not usable)", hatched)]
     listed = "".join(f'<li><i style="background:{colour}"></i>{escape(name)}</li>' for name, colour in entries)

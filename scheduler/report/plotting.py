@@ -25,7 +25,9 @@ def stack_rows(
 ) -> None:
     """Put y, y2, ... above each other over one time axis, the legend of each at its top left."""
     count = len(titles)
-    shares = [1 / count] * count if first_share is None or count == 1 else [first_share, 1 - first_share]
+    shares = [1 / count] * count
+    if first_share is not None and count > 1:
+        shares = [first_share] + [(1 - first_share) / (count - 1)] * (count - 1)
     top, space = 1.0, LEGEND_PX / (figure.layout.height - 70)
     for index, (title, share) in enumerate(zip(titles, shares, strict=True)):
         key = f"y{index + 1}" if index else "y"

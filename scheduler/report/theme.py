@@ -23,6 +23,7 @@ ZERO_MS = 978_307_200_000
 WORST = "#98a5b3"
 ALARM = "#D55E00"  # targets, and what misses them
 UNSERVED = "#7a1f5c"
+HATCH = "#8fa0b2"  # of a GPU that starts up
 SUSPENDED = "#8d99a6"
 PARTS = ("#2f6d8f", "#8fb8cd", "#c9d3dc", "#e3d5b8")  # seats used, seats free, empty, starting up
 TYPES = ("#44566b", "#8a9bae", "#c3cdd8", "#6f7f5f", "#b5a27c")

@@ -174,7 +174,7 @@ class Outcome:
             "Run": f"{run.policy} on {run.trace}, fleet {run.fleet or '-'}, seed {run.seed}",
             "Demand": f"{run.sessions:,} sessions, {run.chunks:,} chunks in {run.horizon_s / 3600:,.2f} h",
             "GPUs": f"${run.gpu_dollars:,.2f} for {run.gpu_hours:,.2f} h, {run.gpus_max:,} at most",
-            "Chunk latency": f"p50 {chunk.p50:,.0f}, p95 {chunk.p95:,.0f}, p99 {chunk.p99:,.0f}, max {chunk.max:,.0f} ms",
+            "Chunk latency": f"p50 {chunk.p50:,.0f}, p99 {chunk.p99:,.0f}, max {chunk.max:,.0f} ms",
             "First chunk": f"p50 {first.p50:,.0f}, p99 {first.p99:,.0f}, max {first.max:,.0f} ms",
             "Late": f"{run.late_chunk_ratio:.3%} of chunks, {run.late_first_chunk_ratio:.3%} of first chunks",
             "Stalls": f"{run.stall_seconds:,.1f} s; {run.continuous_play_ratio:.2%} of periods play without one",

@@ -1,4 +1,4 @@
-"""Runs to look at: outcomes made up from a made-up schedule, consistent enough for every picture, without a simulator."""
+"""Runs to look at: made up from a made-up schedule, consistent enough for every picture, without a simulator."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def an_outcome(
     plan, trace = a_plan(fleet, shape)
     rng = np.random.default_rng(shape.seed)
     tables = Tables(
-        periods=_periods(plan, trace, fleet, rng, slower),
-        stays=_stays(plan, shape, rng),
+        periods=_periods(trace, rng, slower),
+        stays=_stays(plan, rng),
         moves=_moves(plan),
         gpus=_gpus(plan, fleet, trace.horizon_us / 1e6),
         epochs=_epochs(plan, fleet, trace, rng, slower),
@@ -102,9 +102,7 @@ def seeded(outcome: Outcome, seed: int, factor: float) -> Outcome:
     return replace(outcome, summary=replace(outcome.summary, seed=seed, gpu_dollars=dollars))
 
 
-def _periods(
-    plan: OfflinePlan, trace: Trace, fleet: Fleet, rng: np.random.Generator, slower: float
-) -> pl.DataFrame:
+def _periods(trace: Trace, rng: np.random.Generator, slower: float) -> pl.DataFrame:
     rows = trace.periods.with_row_index("n").join(
         trace.sessions.with_row_index("session_index"), on="session_index", maintain_order="left"
     )
@@ -127,7 +125,7 @@ def _periods(
     )
 
 
-def _stays(plan: OfflinePlan, shape: Shape, rng: np.random.Generator) -> pl.DataFrame:
+def _stays(plan: OfflinePlan, rng: np.random.Generator) -> pl.DataFrame:
     rows: list[tuple[str, str, str | None, float, float]] = []
     for session, gpu, start, end in plan.placements.iter_rows():
         middle = start + (end - start) * 0.7
@@ -186,9 +184,7 @@ def _epochs(plan: OfflinePlan, fleet: Fleet, trace: Trace, rng: np.random.Genera
     )
 
 
-def _decisions(
-    plan: OfflinePlan, fleet: Fleet, trace: Trace, rng: np.random.Generator, slower: float
-) -> pl.DataFrame:
+def _decisions(plan: OfflinePlan, fleet: Fleet, trace: Trace, rng: np.random.Generator, slower: float) -> pl.DataFrame:
     at = np.arange(0, trace.horizon_us / 1e6, fleet.epoch_s)
     paid = np.array([int(((plan.gpus["on_s"] <= s) & (plan.gpus["off_s"] > s)).sum()) for s in at])
     return pl.DataFrame(
