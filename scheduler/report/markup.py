@@ -58,14 +58,20 @@ def fleet_words(fleet: Fleet) -> str:
 
 
 def page_header(
-    *, brand: str, title: str, badge: str, facts: Iterable[tuple[str, str]], figures: Iterable[words.Figure]
+    *,
+    brand: str,
+    title: str,
+    badge: str,
+    facts: Iterable[tuple[str, str]],
+    figures: Iterable[words.Figure],
+    alarming: bool = False,
 ) -> str:
     """Name, verdict, facts, and the big figures, of any page."""
     listed = "".join(f"<li><b>{name}</b> {escape(text)}</li>" for name, text in facts)
     cards = "".join(_card(figure) for figure in figures)
     return (
         f'<header><div class="inner"><p class="brand">{escape(brand)}</p><div class="title">'
-        f'<h1>{escape(title)}</h1><span class="badge">{escape(badge)}</span></div>'
+        f'<h1>{escape(title)}</h1><span class="badge{" alarming" if alarming else ""}">{escape(badge)}</span></div>'
         f'<ul class="facts">{listed}</ul><dl class="figures">{cards}</dl></div></header>'
     )
 

@@ -30,7 +30,7 @@ from scheduler.report.run_figures import (
 )
 from scheduler.report.run_lanes import HOST_MOVES_MAX, kind_colours, run_window
 from scheduler.report.run_schedule import RunSchedule, run_schedule
-from scheduler.report.run_words import TERMS, demand_words, run_figures, run_verdict
+from scheduler.report.run_words import TERMS, demand_words, in_time, run_figures, run_verdict
 from scheduler.report.schedule import US_PER_S, Schedule
 from scheduler.report.series import demand_series, edges_of
 from scheduler.report.words import duration
@@ -50,6 +50,7 @@ def render_run(outcome: Outcome, fleet: Fleet, optimum: OfflinePlan | None = Non
             brand="Epochal simulated run",
             title=f"{run.policy} on {run.trace}",
             badge=run_verdict(run),
+            alarming=not in_time(run),
             facts=[
                 ("Demand", demand_words(run)),
                 ("Fleet", markup.fleet_words(fleet)),

@@ -73,9 +73,13 @@ def run_figures(run: Summary, fleet: Fleet, optimum: OfflinePlan | None) -> tupl
     )
 
 
+def in_time(run: Summary) -> bool:
+    return run.late_chunk_ratio == run.late_first_chunk_ratio == 0
+
+
 def run_verdict(run: Summary) -> str:
     """A badge's worth of it."""
-    if run.late_chunk_ratio == run.late_first_chunk_ratio == 0:
+    if in_time(run):
         return "Everybody in time"
     return f"{per_cent(run.late_chunk_ratio)} of chunks late, {per_cent(run.late_first_chunk_ratio)} of first chunks"
 
