@@ -1,6 +1,6 @@
 """Policies side by side against the offline optimum: which runs there are, and how their figures become rows.
 
-Decides the runs of a comparison, its measures, and how seeds are put together; must never know how a run or a plan is made.
+Decides which runs are compared, by which measures, and how seeds are put together; must never know how a run is made.
 """
 
 from __future__ import annotations

@@ -55,8 +55,7 @@ def cases_of(trace: Trace, fleet: Fleet, changes: Changes, *, seed: int) -> tupl
     for factor in changes.arrivals:
         scaled = scale_arrivals(trace, factor, seed=seed)
         cases.append(Case(name=f"arrivals x {factor:g}", trace=scaled, fleet=fleet))
-    for gpu_type in changes.gpus:
-        cases.append(Case(name=f"GPUs {gpu_type}", trace=trace, fleet=_with_gpus(fleet, gpu_type)))
+    cases += [Case(name=f"GPUs {name}", trace=trace, fleet=_with_gpus(fleet, name)) for name in changes.gpus]
     for target_ms in changes.target_ms:
         ratio = target_ms / fleet.target.chunk_latency_ms
         keys = {"target.chunk_latency_ms": target_ms}

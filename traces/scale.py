@@ -23,10 +23,10 @@ SESSIONS_MAX = 5_000_000
 def scale_arrivals(trace: Trace, factor: float, *, seed: int = 0, shift_s_max: float = SHIFT_S_MAX) -> Trace:
     """Every session `factor` times on average: kept, dropped, or come again under another name.
 
-    With factor 2.5 each session is there twice, and half of them, drawn with the seed, three times. A session that comes
+    With factor 2.5 each session is there twice, and half of them, drawn with the seed, three times. One that comes
     again keeps its body (periods and pauses), its profile, tenant and priority; it is shifted by a time drawn evenly
-    within `shift_s_max` before or after, as far as it stays between 0 and the horizon. The sessions that are there at
-    factor 1 are where they were. Raises `BadInputError` for a factor that makes no sense or leaves nobody.
+    within `shift_s_max` before or after, as far as it stays between 0 and the horizon. Those that are there at factor 1
+    stay where they are. Raises `BadInputError` for a factor that makes no sense or leaves nobody.
     """
     if not (math.isfinite(factor) and factor > 0):
         raise BadInputError.of("arrivals", f"factor={factor:g} must be > 0 and finite")

@@ -69,6 +69,7 @@ def page_header(
     """Name, verdict, facts, and the big figures, of any page."""
     listed = "".join(f"<li><b>{name}</b> {escape(text)}</li>" for name, text in facts)
     cards = "".join(_card(figure) for figure in figures)
+    shade = "badge alarming" if alarming else "badge"
     return (
         f'<header><div class="inner"><p class="brand">{escape(brand)}</p><div class="title">'
         f'<h1>{escape(title)}</h1><span class="badge{" alarming" if alarming else ""}">{escape(badge)}</span></div>'

@@ -56,9 +56,7 @@ def draw_faults(law: FaultLaw, horizon_s: float, seed: int) -> tuple[Failure | S
     rng = np.random.default_rng([seed, 0xFA])
     expected = (law.failures_per_h + law.stragglers_per_h) * horizon_s / 3600
     if expected > FAULTS_MAX:
-        raise BadInputError.of(
-            "--faults", f"about {expected:.3g} faults must be at most {FAULTS_MAX:,}; lower the rates"
-        )
+        raise BadInputError.of("--faults", f"about {expected:.3g} faults must be at most {FAULTS_MAX:,}; lower rates")
     failures = [
         Failure(at_s=at_s, draw=draw, repair_s=law.repair_s)
         for at_s, draw in _arrivals(rng, law.failures_per_h, horizon_s)

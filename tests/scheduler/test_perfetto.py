@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def test_slices_of_one_track_never_overlap(events: list[Event]) -> None:
         tracks[event["pid"], event["tid"]].append((event["ts"], event["ts"] + event["dur"]))
     for slices in tracks.values():
         slices.sort()
-        assert all(end <= start for (_, end), (start, _) in zip(slices, slices[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in pairwise(slices))
 
 
 def test_every_track_has_a_name(events: list[Event]) -> None:
