@@ -181,7 +181,9 @@ def comparison_figure(total: float, bound: float | None, others: Mapping[str, fl
     return figure
 
 
-def frontier_figure(frontier: pl.DataFrame, schedule: Schedule, total_dollars: float) -> go.Figure:
+def frontier_figure(
+    frontier: pl.DataFrame, target_ms: float, total_dollars: float, name: str = "this plan"
+) -> go.Figure:
     """Cost against latency target: the best plan found and the bound below it, with the gap of each point."""
     rows = frontier.sort("target_ms")
     figure = go.Figure(layout=theme.layout(height=380, hovermode="closest"))
@@ -200,9 +202,9 @@ def frontier_figure(frontier: pl.DataFrame, schedule: Schedule, total_dollars: f
         hovertemplate="target %{x:,.0f} ms: $%{y:,.2f}, gap %{customdata}<extra></extra>",
     )  # fmt: skip
     figure.add_scatter(
-        x=[schedule.fleet.target.chunk_latency_ms], y=[total_dollars], name="this plan", mode="markers",
+        x=[target_ms], y=[total_dollars], name=name, mode="markers",
         marker={"size": 15, "symbol": "circle-open", "color": theme.INK, "line": {"width": 2}},
-        hovertemplate="this plan: $%{y:,.2f}<extra></extra>",
+        hovertemplate=f"{name}: $%{{y:,.2f}}<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title="chunk latency target (ms)", gridcolor=theme.GRID, zeroline=False)
     figure.update_yaxes(**theme.value_axis(""), **theme.DOLLAR_TICKS)

@@ -15,6 +15,7 @@ from scheduler.report.steps import bin_edges_us, overlaps
 
 BARS_MAX = 20_000  # in one picture of the whole schedule
 WINDOW_BARS_MAX = 5_000
+WHOLE = "Whole trace"  # title of a window
 HEAT_ROWS_MAX = 600
 HEAT_BINS_MAX = 600
 _WINDOWS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800, 604800)
@@ -55,7 +56,7 @@ def is_crowded(schedule: Schedule) -> bool:
 def windows_of(schedule: Schedule) -> tuple[Lanes, ...]:
     """The whole schedule where it fits; else a few windows of equal length, the busiest one first."""
     if not is_crowded(schedule):
-        return (_lanes(schedule, "Whole trace", schedule.start_us, schedule.end_us),)
+        return (_lanes(schedule, WHOLE, schedule.start_us, schedule.end_us),)
     length_us = _window_us(schedule)
     whole = max(int(schedule.periods.end_us.max()) // length_us, 1)  # a last, shorter window is never chosen
     edges_us = np.arange(whole + 1, dtype=np.int64) * length_us

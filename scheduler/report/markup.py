@@ -72,7 +72,7 @@ def page_header(
     shade = "badge alarming" if alarming else "badge"
     return (
         f'<header><div class="inner"><p class="brand">{escape(brand)}</p><div class="title">'
-        f'<h1>{escape(title)}</h1><span class="badge{" alarming" if alarming else ""}">{escape(badge)}</span></div>'
+        f'<h1>{escape(title)}</h1><span class="{shade}">{escape(badge)}</span></div>'
         f'<ul class="facts">{listed}</ul><dl class="figures">{cards}</dl></div></header>'
     )
 

@@ -235,7 +235,21 @@
     tip.style.top = (event.clientY + 18 + high > window.innerHeight ? event.clientY - high - 10 : event.clientY + 18) + "px";
   }
 
-  pending.push(showWindow(0).then(() => {
+  // Panels: one per trace, of which one is seen.
+  function showPanel(index) {
+    for (const key of document.querySelectorAll("[data-choose]")) {
+      key.setAttribute("aria-pressed", String(Number(key.dataset.choose) === index));
+    }
+    for (const panel of document.querySelectorAll("[data-panel]")) {
+      panel.hidden = Number(panel.dataset.panel) !== index;
+      if (!panel.hidden) for (const plot of panel.querySelectorAll(".js-plotly-plot")) Plotly.Plots.resize(plot);
+    }
+  }
+  for (const key of document.querySelectorAll("[data-choose]")) {
+    key.addEventListener("click", () => { showPanel(Number(key.dataset.choose)); });
+  }
+
+  if (lanesBox) pending.push(showWindow(0).then(() => {
     lanesBox.addEventListener("mousemove", explain);
     lanesBox.addEventListener("mouseleave", () => { tip.hidden = true; });
     lanesBox.on("plotly_relayout", (change) => {
@@ -250,5 +264,5 @@
     }
   }));
 
-  Promise.all(pending).then(() => { document.documentElement.dataset.ready = "yes"; });
+  Promise.all(pending).then(() => { showPanel(0); document.documentElement.dataset.ready = "yes"; });
 })();

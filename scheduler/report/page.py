@@ -177,6 +177,7 @@ def _cost(page: Page, schedule: Schedule, plan: OfflinePlan, comparison: Mapping
 
 def _frontier(page: Page, schedule: Schedule, plan: OfflinePlan) -> str:
     assert plan.frontier is not None
-    figure = figures.frontier_figure(plan.frontier, schedule, plan.objective.total_dollars)
+    target_ms = schedule.fleet.target.chunk_latency_ms
+    figure = figures.frontier_figure(plan.frontier, target_ms, plan.objective.total_dollars)
     text = "What other latency targets would cost. The shaded band is not proven; the labels are its share, the gap."
     return f'<section id="frontier"><h2>Cost against latency</h2><p>{text}</p>{page.plot("frontier", figure)}</section>'

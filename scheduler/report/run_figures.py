@@ -149,7 +149,7 @@ def cdf_figure(
     lowest = min((float(100 * cdf.share[0]) for _, cdf in runs if len(cdf.share)), default=0.0)
     start = 0.0 if lowest < 50 else max(2 * lowest - 100 - 2, 0)
     figure.update_yaxes(**theme.value_axis(f"% of {of}"), range=[start, 100 + 0.02 * (100 - start)])
-    figure.update_layout(margin={"b": 52}, showlegend=len(runs) > 1)
+    figure.update_layout(margin={"b": 52}, showlegend=False)
     return figure
 
 

@@ -18,7 +18,7 @@ from scheduler.report.bound import needed_of
 from scheduler.report.document import Page, document
 from scheduler.report.figures import demand_figure
 from scheduler.report.lane_payload import heat_figure, left_margin, window_label
-from scheduler.report.lanes import BARS_MAX, Lanes, heat_map, is_crowded, windows_of
+from scheduler.report.lanes import BARS_MAX, WHOLE, Lanes, heat_map, is_crowded, windows_of
 from scheduler.report.run_figures import (
     Look,
     add_optimum,
@@ -108,7 +108,9 @@ def lanes_section(page: Page, runs: Sequence[tuple[str, RunSchedule]], *, linked
 
 
 def _label(name: str, window: Lanes) -> str:
-    return f"{name}: {window_label(window)}" if name else window_label(window)
+    if not name:
+        return window_label(window)
+    return name if window.title == WHOLE else f"{name}: {window_label(window)}"
 
 
 def _heat(page: Page, schedule: Schedule, windows: tuple[Lanes, ...]) -> str:
@@ -209,7 +211,11 @@ def distributions_section(page: Page, runs: Sequence[tuple[Look, Outcome]], flee
         "How many chunks came within a latency, and how many periods had their first chunk, or stalled, within a time."
     )
     head = f'<section id="distributions{suffix}"><h2>Distributions</h2><p>{text}</p>'
-    return f'{head}<div class="trio">{plots}</div></section>'
+    key = ""
+    if len(runs) > 1:
+        entries = "".join(f'<li><i style="background:{look.colour}"></i>{look.name}</li>' for look, _ in runs)
+        key = f'<ul class="key">{entries}</ul>'
+    return f'{head}{key}<div class="trio">{plots}</div></section>'
 
 
 def planning_section(page: Page, runs: Sequence[tuple[Look, Outcome]]) -> str:
