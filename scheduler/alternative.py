@@ -13,7 +13,8 @@ from scheduler.cluster import Session
 from scheduler.decision_case import Case, Difference, first_difference, moved
 from scheduler.formulate import Formulated
 from scheduler.plan import Move
-from scheduler.planner import Budget, Planner
+from scheduler.planner import Planner
+from scheduler.policy import Budget
 from scheduler.sizes import state_mib
 from solvers.placement.check import evaluate, violations
 from solvers.placement.pinned import pinned

@@ -6,20 +6,21 @@ Decides the order of decisions in an epoch: GPUs, placement, residency, waves; m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from scheduler.cluster import GpuId, SessionId, Snapshot
+from scheduler.cluster import Snapshot
+from scheduler.desired_state import desired_state, stopped_when_empty
 from scheduler.fleet import Fleet
 from scheduler.formulate import Formulated, admitting, formulate
-from scheduler.gpu_decision import STEADY, CountGpus, GpuDecision, keep_what_is_on
+from scheduler.gpu_decision import CountGpus, GpuDecision, keep_what_is_on
 from scheduler.interpret import changes
-from scheduler.plan import Decision, GpuAim, Move, Plan, Report, Seat, StageTime
-from scheduler.plan_check import check_plan, place_of
+from scheduler.plan import Decision, Move, Report, StageTime
+from scheduler.plan_check import check_plan
 from scheduler.planner_report import stage_times, tier_reports
 from scheduler.planner_settings import PlannerSettings
+from scheduler.policy import Budget
 from scheduler.preempt import preemptions
 from scheduler.residency import offloads
 from scheduler.scaling import ScaleByForecast
@@ -29,18 +30,6 @@ from solvers.placement.meter import Meter
 from solvers.placement.portfolio import solve
 from solvers.placement.problem import Problem
 from solvers.placement.solution import Answer, Placement
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What one step may cost: seconds by a clock, or units of work where steps must repeat (see `Meter`)."""
-
-    seconds: float = 0.0
-    clock: Callable[[], float] | None = None
-    work: int | None = None
-
-    def meter(self) -> Meter:
-        return Meter(clock=self.clock, seconds=self.seconds, work=self.work)
 
 
 class Planner:
@@ -61,12 +50,12 @@ class Planner:
         """Plan one epoch; the plan has passed the checker."""
         meter = budget.meter()
         gpus = self._count_gpus(snapshot, self._fleet, now_s, meter)
-        aims = _stopped_when_empty(gpus.aims, snapshot)
+        aims = stopped_when_empty(gpus.aims, snapshot)
         formulated = formulate(snapshot, self._fleet, self._settings, now_s, aims)
         answer, fallback = self.place(formulated, meter)
         wanted = self._moves(formulated, answer, snapshot, now_s)
         moves, dropped = arrange(wanted, snapshot, self._fleet, self._settings.limits)
-        plan = _plan(snapshot, aims, moves)
+        plan = desired_state(snapshot, aims, moves)
         wrong = check_plan(snapshot, self._fleet, plan, self._settings.limits)
         assert not wrong, "; ".join(wrong[:5])
         warnings = (*gpus.warnings, *_told(formulated, answer, dropped))
@@ -164,31 +153,6 @@ def _of_everybody(problem: Problem, answer: Answer, quick: Answer) -> Answer:
         before=evaluate(problem, Placement.unchanged(problem)),
         bounds=replace(answer.bounds, serve=quick.bounds.serve),
     )
-
-
-def _stopped_when_empty(aims: Mapping[GpuId, GpuAim], snapshot: Snapshot) -> dict[GpuId, GpuAim]:
-    """A GPU that is to be emptied and holds nothing is switched off."""
-    held = {session.gpu for session in snapshot.sessions.values()}
-    for move in snapshot.moves.values():
-        held |= {move.source, move.target}
-    return {gpu_id: "stop" if aim == "drain" and gpu_id not in held else aim for gpu_id, aim in aims.items()}
-
-
-def _plan(snapshot: Snapshot, aims: Mapping[GpuId, GpuAim], moves: tuple[Move, ...]) -> Plan:
-    """The complete desired state; it has a new version if it asks for anything."""
-    shared = {gpu_id: Seat(gpu=gpu_id) for gpu_id in snapshot.gpus}
-    seats: dict[SessionId, Seat] = {}
-    for session_id, session in snapshot.sessions.items():
-        seat = place_of(session, snapshot) if session.gpu is None or session_id in snapshot.moves else None
-        if seat is None:
-            assert session.gpu is not None
-            usable = snapshot.gpus[session.gpu].status in ("ready", "draining")
-            seat = shared[session.gpu] if usable else Seat()
-        seats[session_id] = seat
-    for move in moves:
-        seats[move.session_id] = shared[move.target] if move.target is not None else Seat(node=move.target_node)
-    asks = bool(moves) or any(aim != STEADY[snapshot.gpus[gpu_id].status] for gpu_id, aim in aims.items())
-    return Plan(version=snapshot.version + asks, seats=seats, gpus=dict(aims), moves=moves)
 
 
 def _told(formulated: Formulated, answer: Answer | None, dropped: tuple[Move, ...]) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ class ScaleByForecast:
         """Counts per type, then names."""
         counts = self._need.counts(snapshot, now_s)
         return GpuDecision(
-            aims=_aims(
+            aims=aims_of_changes(
                 snapshot,
                 self._fleet,
                 self._need.gpu_types,
@@ -73,7 +73,9 @@ class ScaleByForecast:
         types = self._need.gpu_types
         taken_back, starts = hold_present(snapshot, self._fleet, types)
         return GpuDecision(
-            aims=_aims(snapshot, self._fleet, types, taken_back=taken_back, starts=starts, stops=np.zeros_like(starts)),
+            aims=aims_of_changes(
+                snapshot, self._fleet, types, taken_back=taken_back, starts=starts, stops=np.zeros_like(starts)
+            ),
             warnings=("no time to look ahead: GPUs that are on stay on",),
         )
 
@@ -83,7 +85,7 @@ def decide_gpus(snapshot: Snapshot, now_s: float, fleet: Fleet, settings: Scalin
     return ScaleByForecast(fleet, settings).decide(snapshot, now_s)
 
 
-def _aims(
+def aims_of_changes(
     snapshot: Snapshot,
     fleet: Fleet,
     gpu_types: Sequence[str],
@@ -92,7 +94,7 @@ def _aims(
     starts: IntArray,
     stops: IntArray,
 ) -> dict[GpuId, GpuAim]:
-    """Change the GPUs that are best changed; all others stay what they are."""
+    """Change the GPUs that are best changed, by type; all others stay what they are."""
     load = _Load(snapshot, fleet)
     aims = {gpu_id: STEADY[gpu.status] for gpu_id, gpu in snapshot.gpus.items()}
     for index, gpu_type in enumerate(gpu_types):

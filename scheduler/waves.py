@@ -18,6 +18,7 @@ from scheduler.sizes import host_room_mib, room_mib, state_mib
 
 Place = tuple[str, str]  # ("gpu" or "node", its id): a memory
 Link = tuple[str, str]  # (what is limited, GPU or node id)
+Held = tuple[Mapping[GpuId, int], Mapping[NodeId, int]]  # MiB on GPUs and in host memories
 
 
 def links_of(move: Move) -> list[Link]:
@@ -47,15 +48,16 @@ def in_flight_links(snapshot: Snapshot) -> Counter[Link]:
 
 
 def arrange(
-    moves: Sequence[Move], snapshot: Snapshot, fleet: Fleet, limits: MoveLimits
+    moves: Sequence[Move], snapshot: Snapshot, fleet: Fleet, limits: MoveLimits, *, held: Held | None = None
 ) -> tuple[tuple[Move, ...], tuple[Move, ...]]:
     """The moves with their waves, in order, and those for which there is no wave.
 
     `moves` come the most urgent first, and each runs in the first wave that has room for it. A wave's arrivals occupy
     room from its beginning, what leaves frees room at its end; moves in flight never end before the last wave, so that
-    a plan does not rest on them, but they use links in the first wave only, which may be left empty for them.
+    a plan does not rest on them, but they use links in the first wave only, which may be left empty for them. `held` is
+    what `held_mib` says of the snapshot, from callers who know it already.
     """
-    ledger = Ledger(snapshot, fleet)
+    ledger = Ledger(snapshot, fleet, held)
     limit: Mapping[str, int] = limits.model_dump()
     used = in_flight_links(snapshot)
     done: list[Move] = []
@@ -83,24 +85,17 @@ def arrange(
 class Ledger:
     """MiB free in every memory while waves run."""
 
-    def __init__(self, snapshot: Snapshot, fleet: Fleet) -> None:
-        on_gpu, on_node = held_mib(snapshot, fleet)
-        room = {name: room_mib(fleet, name) for name in fleet.gpu_types}
+    def __init__(self, snapshot: Snapshot, fleet: Fleet, held: Held | None = None) -> None:
+        self._on_gpu, self._on_node = held or held_mib(snapshot, fleet)
         self._size = {profile: state_mib(fleet, profile) for profile in fleet.profiles}
-        self._sessions = snapshot.sessions
-        self._free: dict[Place, int] = {}
-        for gpu_id, gpu in snapshot.gpus.items():
-            self._free["gpu", gpu_id] = room[gpu.gpu_type] - on_gpu.get(gpu_id, 0)
-        for node in {gpu.node for gpu in snapshot.gpus.values()}:
-            host = host_room_mib(fleet, node)
-            if host is not None:
-                self._free["node", node] = host - on_node.get(node, 0)
+        self._snapshot, self._fleet = snapshot, fleet
+        self._free: dict[Place, int | None] = {}  # None: no limit
 
     def takes(self, move: Move) -> bool:
         """Occupy the target if it has room; host memory without a limit always has."""
-        mib = self._size[self._sessions[move.session_id].profile]
+        mib = self._size[self._snapshot.sessions[move.session_id].profile]
         place: Place = ("gpu", move.target) if move.target is not None else ("node", str(move.target_node))
-        free = self._free.get(place)
+        free = self._left(place)
         if free is None:
             return True
         if free < mib:
@@ -111,10 +106,25 @@ class Ledger:
     def release(self, moves: Iterable[Move]) -> None:
         """The wave has ended: sources hold the states no longer."""
         for move in moves:
-            mib = self._size[self._sessions[move.session_id].profile]
+            if move.source is None and move.source_node is None:
+                continue
+            mib = self._size[self._snapshot.sessions[move.session_id].profile]
             place: Place = ("gpu", move.source) if move.source is not None else ("node", str(move.source_node))
-            if place in self._free:
-                self._free[place] += mib
+            free = self._left(place)
+            if free is not None:
+                self._free[place] = free + mib
+
+    def _left(self, place: Place) -> int | None:
+        """Looked up when first asked for: few places of a fleet take part in a plan."""
+        if place not in self._free:
+            what, name = place
+            if what == "gpu":
+                room = room_mib(self._fleet, self._snapshot.gpus[GpuId(name)].gpu_type)
+                self._free[place] = room - self._on_gpu.get(GpuId(name), 0)
+            else:
+                host = host_room_mib(self._fleet, NodeId(name))
+                self._free[place] = None if host is None else host - self._on_node.get(NodeId(name), 0)
+        return self._free[place]
 
 
 def _as_move(flight: MoveInFlight, snapshot: Snapshot) -> Move:

@@ -19,7 +19,7 @@ from runtime.solve_child import warm_up
 from scheduler.cluster import SessionId
 from scheduler.decision_json import load_decision
 from scheduler.explain import Explanation, explain, place_words
-from scheduler.planner import Budget
+from scheduler.policy import Budget
 from scheduler.validation import nearest
 from traces.errors import BadInputError
 

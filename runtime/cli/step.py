@@ -23,8 +23,9 @@ from runtime.solve_child import warm_up
 from scheduler.decision_json import DecisionRecord, decision_json
 from scheduler.fleet_file import load_fleet, with_overrides
 from scheduler.plan import Decision
-from scheduler.planner import Budget, Planner
+from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings
+from scheduler.policy import Budget
 from scheduler.snapshot_json import latest_s, load_snapshot
 from traces.errors import BadInputError
 

@@ -15,8 +15,9 @@ from scheduler.cluster_state import all_off
 from scheduler.fleet import Fleet
 from scheduler.gpu_decision import keep_what_is_on
 from scheduler.plan import Move, Plan
-from scheduler.planner import Budget, Planner
+from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings
+from scheduler.policy import Budget
 from tests.builders import a_fleet
 
 WORK = Budget(work=200)

@@ -12,8 +12,9 @@ import pytest
 from scheduler.cluster import Session, SessionId, Snapshot
 from scheduler.cluster_state import ClusterState, all_off
 from scheduler.fleet import Fleet
-from scheduler.planner import Budget, Planner
+from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings, ScalingSettings
+from scheduler.policy import Budget
 from scheduler.scaling import ScaleByForecast
 from solvers.coarse_capacity import CoarseCapacity
 from tests.builders import a_fleet

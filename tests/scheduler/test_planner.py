@@ -10,8 +10,9 @@ from scheduler.cluster import SessionId, Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.fleet import Fleet
 from scheduler.gpu_decision import GpuDecision, keep_what_is_on
-from scheduler.planner import Budget, Planner
+from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings
+from scheduler.policy import Budget
 from solvers.placement.meter import Meter
 from tests.scheduler.clusters import WORK, a_cluster, a_plan_for, gpu, moves_of, node, two_profiles
 

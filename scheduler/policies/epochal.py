@@ -1,0 +1,112 @@
+"""Our own planner, and what it is without one of its parts.
+
+Decides which part is missing in each ablation; must never know how the planner works. Without look-ahead, GPUs follow
+present demand by the reference's budget (`BudgetRule`: 90 % of capacity, in after 5 s). Without migration, and with the
+reference's budget of migrations, the fleet's own budget is lowered to 0 and 3 per epoch. Without exact solvers, only
+greedy placement and local search run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scheduler.cluster import Snapshot
+from scheduler.fleet import Fleet
+from scheduler.gpu_decision import GpuDecision
+from scheduler.planner import Planner
+from scheduler.planner_settings import PlannerSettings, ScalingSettings
+from scheduler.policies.budget_rule import BudgetRule
+from scheduler.policies.dispatching import aims_for
+from scheduler.policies.fleet_facts import FleetFacts
+from scheduler.policies.given import Given, Recipe
+from scheduler.policies.parameters import Headroom, PolicySettings, PositiveCount, Seconds, ServiceLevel, Share
+from scheduler.policies.sizing import HEADROOM, HOLD_S, gpus_at_start
+from scheduler.policies.turboserve_placement import REBALANCING_STEPS
+from scheduler.policies.view import View
+from scheduler.policy import Prepared
+from solvers.placement.meter import Meter
+
+PLANNING_S = 0.1
+_SCALING, _PLANNER = ScalingSettings(), PlannerSettings()
+
+
+class EpochalSettings(PolicySettings):
+    """Those of the planner that matter most, with its own defaults."""
+
+    service_level: ServiceLevel = _SCALING.service_level  # share of epochs in which capacity is to hold demand
+    scale_in_hold_s: Seconds = _SCALING.scale_in_hold_s  # fewer GPUs must have done for so long
+    horizon_epochs: PositiveCount = _SCALING.horizon_epochs  # looked ahead
+    balance_gain_min: Share = _PLANNER.balance_gain_min  # of the worst latency, for a migration below the target
+    work: PositiveCount = 100  # units of a step at an epoch boundary, about milliseconds
+
+
+class NoLookaheadSettings(EpochalSettings):
+    headroom: Headroom = HEADROOM  # share of capacity in use (arXiv 2606.19271)
+    hold_s: Seconds = HOLD_S  # a lower target must have held for so long (the same source)
+
+
+class CountByBudget:
+    """The reference's budget as a `CountGpus`."""
+
+    def __init__(self, facts: FleetFacts, rule: BudgetRule) -> None:
+        self._facts, self._rule = facts, rule
+
+    def __call__(self, snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision:  # noqa: ARG002
+        view = View(self._facts, snapshot)
+        return GpuDecision(aims=aims_for(view, self._rule(view, now_s, early=False), may_shrink=True))
+
+
+def epochal() -> Recipe:
+    return Recipe(settings=EpochalSettings, build=_build)
+
+
+def no_exact() -> Recipe:
+    return Recipe(settings=EpochalSettings, build=lambda given, own: _build(given, own, {"exact": False}))
+
+
+def no_migration() -> Recipe:
+    return Recipe(settings=EpochalSettings, build=lambda given, own: _build(given, own, moves_per_epoch=0))
+
+
+def reference_budget() -> Recipe:
+    return Recipe(
+        settings=EpochalSettings, build=lambda given, own: _build(given, own, moves_per_epoch=REBALANCING_STEPS)
+    )
+
+
+def no_lookahead() -> Recipe:
+    return Recipe(settings=NoLookaheadSettings, build=_without_lookahead)
+
+
+def _build(
+    given: Given,
+    own: EpochalSettings,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    moves_per_epoch: int | None = None,
+) -> Prepared:
+    fleet = given.fleet
+    if moves_per_epoch is not None:
+        fleet = fleet.model_copy(
+            update={"budget": fleet.budget.model_copy(update={"moves_per_epoch": moves_per_epoch})}
+        )
+    return _prepared(given, own, Planner(fleet, _settings(given, own, changes or {})))
+
+
+def _without_lookahead(given: Given, own: NoLookaheadSettings) -> Prepared:
+    rule = BudgetRule(headroom=own.headroom, hold_s=own.hold_s)
+    count = CountByBudget(FleetFacts(given.fleet), rule)
+    return _prepared(given, own, Planner(given.fleet, _settings(given, own, {}), count_gpus=count))
+
+
+def _settings(given: Given, own: EpochalSettings, changes: Mapping[str, Any]) -> PlannerSettings:
+    scaling = ScalingSettings(
+        service_level=own.service_level, scale_in_hold_s=own.scale_in_hold_s, horizon_epochs=own.horizon_epochs
+    )
+    return PlannerSettings(seed=given.seed, balance_gain_min=own.balance_gain_min, scaling=scaling, **changes)
+
+
+def _prepared(given: Given, own: EpochalSettings, planner: Planner) -> Prepared:
+    at_start = gpus_at_start(FleetFacts(given.fleet), given.trace)
+    return Prepared(name=given.name, policy=planner, planning_s=PLANNING_S, gpus_at_start=at_start, work=own.work)
