@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
-from typing import Any
+
+from scheduler.simulation.simulate import simulate
 
 from scheduler.compare import Cell, Run
 from scheduler.fleet import Fleet
@@ -22,7 +23,6 @@ from scheduler.policies.registry import prepare
 from scheduler.simulation.fault_law import FaultLaw, draw_faults
 from scheduler.simulation.outcome import Outcome
 from scheduler.simulation.settings import PlanTime, SimulationSettings
-from scheduler.simulation.simulate import simulate
 from traces.trace import Trace
 
 _POLL_S = 0.2
@@ -33,14 +33,14 @@ class Choice:
     """A policy by its name, with what is set of it."""
 
     policy: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """What is the same in every run of a command."""
 
-    faults: FaultLaw = FaultLaw()
+    faults: FaultLaw = field(default_factory=FaultLaw)
     plan_time: PlanTime = "stated"
     rounds: bool = False
     fleet_name: str = ""
@@ -66,7 +66,7 @@ def simulate_by_the_clock(
         rounds=options.rounds,
         seed=seed,
     )
-    prepared = prepare(choice.policy, trace, fleet, seed=seed, parameters=choice.settings)
+    prepared = prepare(choice.policy, fleet, trace, seed=seed, parameters=choice.settings)
     return simulate(
         trace,
         fleet,

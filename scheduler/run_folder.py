@@ -20,9 +20,7 @@ _RUN = Kind(
     noun="run", mark="summary.json", format=SUMMARY_FORMAT, may_hold=lambda name: name in _TABLES | {"report.html"}
 )
 _OURS = frozenset({"comparison.parquet", "frontier.parquet", "optima.json", "report.html", "runs"})
-_COMPARISON = Kind(
-    noun="comparison", mark="summaries.json", format=SUMMARY_FORMAT, may_hold=lambda name: name in _OURS
-)
+_COMPARISON = Kind(noun="comparison", mark="summaries.json", format=SUMMARY_FORMAT, may_hold=lambda name: name in _OURS)
 
 
 def refuse_foreign_run_folder(folder: Path) -> None:

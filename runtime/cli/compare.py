@@ -64,11 +64,10 @@ def compare_command(
     runs: Annotated[bool, typer.Option("--runs", help="With -o: also a folder with all tables of each run.")] = False,
     optimum_s: Annotated[float, typer.Option(help="Seconds for the offline optimum of each trace; 0: none.")] = 10.0,
     frontier: Annotated[
-        bool, typer.Option("--frontier/--no-frontier", help="With -o: the optimum's cost for other latency targets too.")
+        bool,
+        typer.Option("--frontier/--no-frontier", help="With -o: the optimum for other targets too."),
     ] = True,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Processes; planning times are true with one process only.")
-    ] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; planning times are true with one process only.")] = 1,
     output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings about traces.")] = False,
 ) -> None:
@@ -118,9 +117,7 @@ def _plans(
     found: list[OfflinePlan | None] = []
     for trace in work.traces:
         with shown_progress(quiet=quiet, minimize="cost") as progress:
-            plan = optimum_by_the_clock(
-                trace, work.fleet, optimum_s, frontier=frontier, stop=stop, progress=progress
-            )
+            plan = optimum_by_the_clock(trace, work.fleet, optimum_s, frontier=frontier, stop=stop, progress=progress)
         found.append(plan)
     return found
 

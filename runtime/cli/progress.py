@@ -69,7 +69,11 @@ def shown_runs(
 
 
 def _bar(console: Console) -> Bar:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %  {task.fields[at]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %  {task.fields[at]}"),
+    )
     return Bar(*columns, TimeRemainingColumn(), console=console, transient=True)
 
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from scheduler.lined_yaml import parse_yaml
 from scheduler.policies.registry import POLICIES
 from scheduler.validation import nearest
 from traces.errors import BadInputError, Finding
 
-Settings = dict[str, Any]
+Settings = dict[str, str]
 
 
 def check_policies(names: Sequence[str], option: str) -> None:
@@ -37,15 +35,15 @@ def check_policies(names: Sequence[str], option: str) -> None:
 
 
 def parse_settings(texts: Sequence[str]) -> Settings:
-    """`name=value` of one policy; values are read as YAML: numbers, true, false, text."""
-    return {name: value for name, value, _ in map(_parsed, texts)}
+    """`name=value` of one policy, as texts."""
+    return dict(map(_parsed, texts))
 
 
 def parse_policy_settings(texts: Sequence[str], policies: Sequence[str]) -> Mapping[str, Settings]:
     """`policy.name=value`, by policy."""
     found: dict[str, Settings] = {policy: {} for policy in policies}
     for text in texts:
-        key, value, _ = _parsed(text)
+        key, value = _parsed(text)
         policy, dot, name = key.partition(".")
         if not dot or not name:
             raise BadInputError.of("--set", f'"{text}" must be policy.name=value')
@@ -76,11 +74,8 @@ def check_distinct_names(paths: Sequence[Path]) -> None:
             raise BadInputError.of(str(paths[index]), f"is the second trace named {name}; rename one of them")
 
 
-def _parsed(text: str) -> tuple[str, Any, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip():
+def _parsed(text: str) -> tuple[str, str]:
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name:
         raise BadInputError.of("--set", f'"{text}" must be name=value')
-    document = parse_yaml(value.strip(), f"--set {name.strip()}")
-    if document.findings:
-        raise BadInputError(document.findings)
-    return name.strip(), document.data, text
+    return name, value

@@ -85,9 +85,7 @@ def simulate_command(
         horizon_s = demand.horizon_us / 1e6
         with first_interrupt_stops("the run ends at its present virtual time") as stop:
             with shown_virtual_time(policy, horizon_s, quiet=quiet) as progress:
-                outcome = simulate_by_the_clock(
-                    demand, effective, choice, seed, options, stop=stop, progress=progress
-                )
+                outcome = simulate_by_the_clock(demand, effective, choice, seed, options, stop=stop, progress=progress)
             optimum = None
             if output is not None and optimum_s > 0 and not stop.raised:
                 with shown_progress(quiet=quiet, minimize="cost") as searching:

@@ -53,9 +53,7 @@ def whatif_command(
     startup_s: Annotated[list[float] | None, typer.Option(help="Start-up time of every GPU type.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws sessions and the policy's choices.")] = 0,
     optimum_s: Annotated[float, typer.Option(help="Seconds for the offline optimum of each case.")] = 10.0,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write: the result as JSON.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write: the result as JSON.")] = None,
     output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings about the trace.")] = False,
 ) -> None:
@@ -65,9 +63,7 @@ def whatif_command(
             raise BadInputError.of("--fleet", "is missing; epochal whatif TRACE --fleet FLEET --arrivals 1.5")
         check_policies([policy], "--policy")
         check_optimum_s(optimum_s, needed=True)
-        changes = Changes(
-            arrivals=arrivals or (), gpus=gpu or (), target_ms=target_ms or (), startup_s=startup_s or ()
-        )
+        changes = Changes(arrivals=arrivals or (), gpus=gpu or (), target_ms=target_ms or (), startup_s=startup_s or ())
         choice = Choice(policy=policy, settings=parse_settings(settings or []))
         effective, _ = with_overrides(load_fleet(fleet), {}, os.environ)
         cases = cases_of(read_with_warnings(trace, quiet=quiet), effective, changes, seed=seed)
