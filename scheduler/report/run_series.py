@@ -62,7 +62,7 @@ def latency_over_time(tables: Tables, horizon_s: float) -> LatencyOverTime:
         worst=pl.col("latency_ms_max").max(),
         p99=pl.col("latency_ms_p99").max(),
         p50=(pl.col("latency_ms_p50") * pl.col("weight")).sum() / pl.col("weight").sum(),
-        late=pl.col("late_chunks").sum() / pl.col("chunks").sum(),
+        late=pl.col("late_chunks").sum() / pl.max_horizontal(pl.col("chunks").sum(), pl.lit(1)),
         waiting=pl.col("waiting").max(),
     )
     return LatencyOverTime(
@@ -71,7 +71,7 @@ def latency_over_time(tables: Tables, horizon_s: float) -> LatencyOverTime:
         worst_ms=_floats(rows["worst"]),
         p99_ms=_floats(rows["p99"]),
         p50_ms=_floats(rows["p50"]),
-        late_ratio=np.nan_to_num(_floats(rows["late"])),
+        late_ratio=_floats(rows["late"]),
         waiting_max=_floats(rows["waiting"]),
     )
 
