@@ -22,6 +22,7 @@ from scheduler.report.words import duration
 
 LANE_PX_MIN, LANE_PX_MAX = 12, 34
 _PLOT_PX = 660  # all lanes together, where they can be that low
+_BAR_PX = 1.4  # where lanes need not be that low
 _LABEL_PX = 6.6  # a character of the axis
 
 
@@ -34,7 +35,7 @@ def packed(values: Any, dtype: str) -> dict[str, str]:
 
 
 _DTYPES = {
-    "bars": {"lane": "<u2", "slot": "<u2", "profile": "<u1", "start": "<f8", "end": "<f8"},
+    "bars": {"lane": "<u2", "slot": "<u2", "high": "<u1", "profile": "<u1", "start": "<f8", "end": "<f8"},
     "on": {"lane": "<u2", "on": "<f8", "usable": "<f8", "off": "<f8"},
     "moves": {"from": "<f8", "at": "<f8", "source": "<u2", "target": "<u2", "host": "<u1"},
 }
@@ -56,12 +57,13 @@ def window_arrays(schedule: Schedule, lanes: Lanes, session_ids: pl.Series, move
         "start": clock_ms(lanes.start_us),
         "end": clock_ms(lanes.end_us),
         "slots": [lanes.slots] * len(lanes.gpu_index),
-        "px": lane_px(len(lanes.gpu_index)),
+        "px": lane_px(len(lanes.gpu_index), lanes.slots),
         "gpus": [gpus.gpu_id[index] for index in lanes.gpu_index],
         "groups": _groups(schedule, lanes),
         "bars": {
             "lane": lanes.lane,
             "slot": lanes.slot,
+            "high": np.ones(len(bars)),  # slots that the bar takes
             "profile": placed.profile_index[bars],
             "start": clock_ms(placed.start_us[bars]),
             "end": clock_ms(placed.end_us[bars]),
@@ -94,9 +96,10 @@ def packed_window(arrays: dict[str, Any]) -> dict[str, Any]:
     return arrays | parts
 
 
-def lane_px(lanes: int) -> int:
-    """Height of a lane on the screen."""
-    return int(np.clip(_PLOT_PX // max(lanes, 1), LANE_PX_MIN, LANE_PX_MAX))
+def lane_px(lanes: int, slots: int = 1) -> int:
+    """Height of a lane on the screen, in which so many bars lie above each other."""
+    lowest = np.clip(_BAR_PX * slots, LANE_PX_MIN, LANE_PX_MAX)
+    return int(np.clip(_PLOT_PX // max(lanes, 1), lowest, LANE_PX_MAX))
 
 
 def left_margin(schedule: Schedule) -> int:

@@ -84,7 +84,7 @@
 
   function filled(name, area, colour, more) {
     return Object.assign({
-      type: "scatter", mode: "lines", fill: "toself", fillcolor: colour, line: { width: 0, color: colour },
+      type: "scatter", mode: "lines", fill: "toself", fillcolor: colour, line: { width: 0, color: colour, simplify: false }, // bars of less than a pixel, too
       x: area.x, y: area.y, name: plain(name), hoverinfo: "skip", connectgaps: false,
     }, more || {});
   }
@@ -115,7 +115,7 @@
     page.lanes.profiles.forEach((profile, k) => {
       const y = (i) => bars.lane[i] - HALF + bars.slot[i] * thick(bars.lane[i]);
       traces.push(filled(profile.name, path(bars.lane.length, (i) => bars.start[i], (i) => bars.end[i],
-        (i) => y(i) + inset(bars.lane[i]), (i) => y(i) + thick(bars.lane[i]) - inset(bars.lane[i]),
+        (i) => y(i) + inset(bars.lane[i]), (i) => y(i) + bars.high[i] * thick(bars.lane[i]) - inset(bars.lane[i]),
         (i) => bars.profile[i] === k), profile.colour));
     });
     // Moves between a GPU and host memory are drawn first, and paler than migrations.
@@ -130,12 +130,12 @@
         marks.push(moves.target[i] > moves.source[i] ? "triangle-down" : "triangle-up");
       }
       if (!ends.length) continue;
-      const many = ends.length > 150, name = host ? "to or from host memory" : "migration";
-      const colour = host ? look.hatch : look.move, size = host ? 4 : many ? 5 : 8;
+      const many = ends.length > 150, crowd = ends.length > 600, name = host ? "to or from host memory" : "migration";
+      const colour = host ? look.hatch : look.move, size = host || crowd ? 4 : many ? 5 : 8;
       traces.push({ type: "scatter", mode: "lines", x, y, line: { width: host || many ? 0.6 : 1, color: colour },
-        opacity: host || many ? 0.45 : 0.85, name, hoverinfo: "skip", showlegend: false });
+        opacity: crowd ? 0.12 : host || many ? 0.45 : 0.85, name, hoverinfo: "skip", showlegend: false });
       traces.push({ type: "scatter", mode: "markers", x: ends, y: lanes, hoverinfo: "skip", name,
-        marker: { symbol: marks, size, color: colour, line: { width: host ? 0 : 1, color: "#fff" } } });
+        marker: { symbol: marks, size, color: colour, line: { width: host || crowd ? 0 : 1, color: "#fff" } } });
     }
     return traces;
   }
@@ -195,7 +195,8 @@
     const slot = Math.floor(((y - lane + HALF) / (2 * HALF)) * w.slots[lane]);
     let found = -1;
     for (let i = w.first[lane]; i < w.first[lane + 1]; i++) {
-      if (w.bars.slot[i] === slot && w.bars.start[i] <= time && time < w.bars.end[i]) { found = i; break; }
+      const above = w.bars.slot[i] + w.bars.high[i];
+      if (w.bars.slot[i] <= slot && slot < above && w.bars.start[i] <= time && time < w.bars.end[i]) { found = i; break; }
     }
     let on = -1;
     for (let i = 0; i < w.on.lane.length; i++) {

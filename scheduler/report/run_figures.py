@@ -75,9 +75,7 @@ def latency_figure(series: LatencyOverTime, fleet: Fleet, left: int) -> go.Figur
     """Worst, p99 and p50 of one run against the targets; late chunks and waiting sessions below where there are any."""
     below = [("late chunks (%)", 100 * series.late_ratio, theme.ALARM), ("waiting", series.waiting_max, theme.UNSERVED)]
     below = [row for row in below if row[1].any()]
-    figure = go.Figure(
-        layout=theme.layout(height=340 if not below else 340 + 130 * len(below), left=left, hovermode="x unified")
-    )
+    figure = go.Figure(layout=theme.layout(height=340 + 150 * len(below), left=left, hovermode="x unified"))
     at = times(series.edges_us)
     for name, values, colour, width in (
         ("worst", series.worst_ms, theme.WORST, 2.6),
@@ -124,7 +122,7 @@ def _finish(figure: go.Figure, edges_us: Int, fleet: Fleet, highest: float, belo
             },
             annotation_position="top right", yref="y",
         )  # fmt: skip
-    first = {0: None, 1: 0.68}.get(len(below), 0.55)
+    first = {0: None, 1: 0.68}.get(len(below), 0.5)
     stack_rows(figure, ["chunk latency (ms)", *below], edges_us, first_share=first)
     figure.update_layout(yaxis={"range": [0, 1.12 * max(highest, *targets(fleet))]})
 
@@ -136,7 +134,7 @@ def cdf_figure(
     figure = go.Figure(layout=theme.layout(height=340, hovermode="closest"))
     for look, cdf in runs:
         figure.add_scatter(
-            x=cdf.value, y=100 * cdf.share, name=look.name, line=look.line(1.9, "hv"),
+            x=cdf.value, y=100 * cdf.share, name=look.name, mode="lines", line=look.line(1.9, "hv"),
             hovertemplate=f"%{{y:.4~f}} % of {of} in %{{x:,.4~g}} {unit} or less",
         )  # fmt: skip
     for value, text in marks:
@@ -146,7 +144,7 @@ def cdf_figure(
             annotation_position="bottom right",
         )  # fmt: skip
     figure.update_xaxes(**theme.value_axis(f"{title} ({unit})"), ticks="outside", tickcolor="#cfd8e0")
-    lowest = min((float(100 * cdf.share[0]) for _, cdf in runs if len(cdf.share)), default=0.0)
+    lowest = min((float(100 * cdf.share[1]) for _, cdf in runs if len(cdf.share) > 1), default=0.0)
     start = 0.0 if lowest < 50 else max(2 * lowest - 100 - 2, 0)
     figure.update_yaxes(**theme.value_axis(f"% of {of}"), range=[start, 100 + 0.02 * (100 - start)])
     figure.update_layout(margin={"b": 52}, showlegend=False)

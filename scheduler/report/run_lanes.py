@@ -23,13 +23,14 @@ _ROWS_MAX = 3  # per status below
 def run_window(run: RunSchedule, lanes: Lanes) -> dict[str, Any]:
     """One window of a run, packed for the page's script."""
     arrays = window_arrays(run.schedule, lanes, run.session_ids, run.moved_from_us)
+    _put_active_above_idle(arrays, run, lanes)
     on_gpus = len(lanes.gpu_index)
     row_of: dict[str, int] = {}
     for below in run.below:
         row_of[below.name] = len(arrays["gpus"])
         _add_rows(arrays, below, lanes, run)
     _add_host_moves(arrays, run, lanes, row_of["suspended"])
-    arrays["px"] = lane_px(len(arrays["gpus"]))
+    arrays["px"] = lane_px(len(arrays["gpus"]), lanes.slots)
     if len(arrays["gpus"]) > on_gpus:
         below_count = len(arrays["gpus"]) - on_gpus
         arrays["groups"].append({"first": on_gpus, "count": below_count, "type": "on no GPU", "node": ""})
@@ -44,6 +45,21 @@ def kind_colours(run: RunSchedule) -> list[dict[str, str]]:
         colours += [colour, theme.tint(colour)]
     colours += [theme.SUSPENDED, theme.UNSERVED]
     return [{"name": name, "colour": colour} for name, colour in zip(kinds_of(fleet), colours, strict=True)]
+
+
+def _put_active_above_idle(arrays: dict[str, Any], run: RunSchedule, lanes: Lanes) -> None:
+    """In each lane active sessions get two thirds of the height; idle ones, which may be many, get the rest."""
+    placed, bars = run.schedule.placed, lanes.placed_index
+    start_us, end_us = placed.start_us[bars], placed.end_us[bars]
+    idle = placed.profile_index[bars] % 2 == 1
+    slot = np.zeros(len(bars), np.int64)
+    for mine in (idle, ~idle):
+        slot[mine] = lowest_free_slots(lanes.lane[mine], start_us[mine], end_us[mine])
+    active_rows, idle_rows = int(slot[~idle].max(initial=0)) + 1, int(slot[idle].max(initial=-1)) + 1
+    high = max(-(-2 * idle_rows // active_rows), 1)
+    arrays["bars"]["slot"] = np.where(idle, active_rows * high + slot, high * slot)
+    arrays["bars"]["high"] = np.where(idle, 1, high)
+    arrays["slots"] = [active_rows * high + idle_rows] * len(arrays["gpus"])
 
 
 def _add_rows(arrays: dict[str, Any], below: Below, lanes: Lanes, run: RunSchedule) -> None:
@@ -66,6 +82,7 @@ def _add_rows(arrays: dict[str, Any], below: Below, lanes: Lanes, run: RunSchedu
         arrays["bars"],
         lane=first + slot // per_row,
         slot=slot % per_row,
+        high=np.ones(len(index)),
         profile=np.full(len(index), below.kind),
         start=clock_ms(start_us),
         end=clock_ms(end_us),

@@ -34,7 +34,7 @@ class LatencyOverTime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cdf:
-    """`share` of all is at most `value`; both ascending."""
+    """`share` of all is at most `value`; both ascending, from a share of 0."""
 
     value: Float
     share: Float
@@ -147,7 +147,7 @@ def _thinned(values: Float, weights: Float) -> Cdf:
         wanted = np.concatenate([np.linspace(0, 1, half), 1 - np.logspace(-1, -6, half)])
         index = np.unique(np.append(np.searchsorted(share, wanted), len(values) - 1))
         values, share = values[np.minimum(index, len(values) - 1)], share[np.minimum(index, len(values) - 1)]
-    return Cdf(value=values, share=share)
+    return Cdf(value=np.append(values[:1], values), share=np.append(0.0, share))
 
 
 def _floats(column: pl.Series) -> Float:
