@@ -24,7 +24,6 @@ from scheduler.compare import is_short
 from scheduler.fleet import Fleet
 from scheduler.fleet_file import load_fleet, with_overrides
 from scheduler.offline_plan import OfflinePlan
-from scheduler.perfetto import perfetto_trace
 from scheduler.run_folder import refuse_foreign_run_folder, write_run
 from scheduler.simulation.fault_law import FaultLaw, parse_faults
 from scheduler.simulation.outcome import Outcome
@@ -86,6 +85,9 @@ def simulate_command(
         with first_interrupt_stops("the run ends at its present virtual time") as stop:
             with shown_virtual_time(policy, horizon_s, quiet=quiet) as progress:
                 outcome = simulate_by_the_clock(demand, effective, choice, seed, options, stop=stop, progress=progress)
+            if outcome.summary.horizon_s <= 0:
+                print("interrupted before anything was simulated", file=sys.stderr)
+                raise typer.Exit(INTERRUPTED)
             optimum = None
             if output is not None and optimum_s > 0 and not stop.raised:
                 with shown_progress(quiet=quiet, minimize="cost") as searching:
@@ -93,7 +95,7 @@ def simulate_command(
         if output is not None:
             write_run(outcome, output, {"report.html": _report(outcome, effective, optimum)})
         if perfetto is not None:
-            write_bytes(perfetto, json.dumps(perfetto_trace(outcome.tables), separators=(",", ":")).encode())
+            write_bytes(perfetto, _perfetto(outcome))
         _print(outcome, output, output_format)
         if stop.raised:
             at_s = outcome.summary.horizon_s
@@ -106,6 +108,12 @@ def _report(outcome: Outcome, fleet: Fleet, optimum: OfflinePlan | None) -> byte
     from scheduler.report.run_page import render_run  # plotly takes a second to import
 
     return render_run(outcome, fleet, optimum).encode()
+
+
+def _perfetto(outcome: Outcome) -> bytes:
+    from scheduler.perfetto import perfetto_trace  # as above
+
+    return json.dumps(perfetto_trace(outcome.tables), separators=(",", ":")).encode()
 
 
 def _print(outcome: Outcome, folder: Path | None, output_format: OutputFormat) -> None:

@@ -13,7 +13,7 @@ import polars as pl
 from scheduler.offline_plan import OfflinePlan
 from scheduler.report.schedule import US_PER_S, microseconds
 from scheduler.report.steps import Float, Int, Steps, steps_of
-from scheduler.simulation.outcome import Tables
+from scheduler.simulation.outcome import EPOCHS, Tables
 
 BINS_MAX = 1000
 CDF_POINTS_MAX = 500
@@ -55,6 +55,8 @@ class Planning:
 def latency_over_time(tables: Tables, horizon_s: float) -> LatencyOverTime:
     """Epochs put together, so many at a time that they fit on a screen."""
     epochs = tables.epochs
+    if not epochs.height:  # cut short before the first one ended
+        epochs = pl.DataFrame({name: [0.0] if name == "start_s" else [None] for name in EPOCHS}, schema=EPOCHS)
     per_bin = max(-(-epochs.height // BINS_MAX), 1)
     starts_us = microseconds(epochs["start_s"])[::per_bin]
     by_bin = epochs.with_columns(bin=pl.int_range(pl.len()) // per_bin, weight=pl.col("chunks").cast(pl.Float64))
@@ -63,7 +65,7 @@ def latency_over_time(tables: Tables, horizon_s: float) -> LatencyOverTime:
         p99=pl.col("latency_ms_p99").max(),
         p50=(pl.col("latency_ms_p50") * pl.col("weight")).sum() / pl.col("weight").sum(),
         late=pl.col("late_chunks").sum() / pl.max_horizontal(pl.col("chunks").sum(), pl.lit(1)),
-        waiting=pl.col("waiting").max(),
+        waiting=pl.col("waiting").max().fill_null(0),
     )
     return LatencyOverTime(
         edges_us=np.append(starts_us, max(round(horizon_s * US_PER_S), int(starts_us[-1]) + 1)),

@@ -50,6 +50,13 @@ def test_latency_over_time_is_that_of_epochs_where_they_fit(tables: Tables) -> N
     np.testing.assert_array_equal(series.waiting_max, [0, 1, 2])
 
 
+def test_a_run_that_was_cut_before_an_epoch_ended_has_no_latency(tables: Tables) -> None:
+    series = latency_over_time(replace(tables, epochs=epochs()), 2.5)
+    assert series.edges_us.tolist() == [0, 2_500_000]
+    assert np.isnan(series.worst_ms).all()
+    assert not series.late_ratio.any()
+
+
 def test_many_epochs_are_put_together_and_peaks_stay(tables: Tables) -> None:
     rows = [(10, 0, 300.0)] * (3 * BINS_MAX)
     rows[1234] = (30, 3, 900.0)
