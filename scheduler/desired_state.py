@@ -5,31 +5,12 @@ Decides what a plan says about those whom no move is about; must never know why 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from scheduler.cluster import GpuId, SessionId, Snapshot
+from scheduler.cluster import GpuId, Snapshot
 from scheduler.gpu_decision import STEADY
 from scheduler.plan import GpuAim, Move, Plan, Seat
-from scheduler.plan_check import place_of
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seats(Mapping[SessionId, Seat]):
-    """A seat for every session, worked out when it is asked for: a step moves few, and fleets are large."""
-
-    snapshot: Snapshot
-    moved: Mapping[SessionId, Seat]
-
-    def __getitem__(self, session_id: SessionId) -> Seat:
-        seat = self.moved.get(session_id)
-        return place_of(self.snapshot.sessions[session_id], self.snapshot) if seat is None else seat
-
-    def __iter__(self) -> Iterator[SessionId]:
-        return iter(self.snapshot.sessions)
-
-    def __len__(self) -> int:
-        return len(self.snapshot.sessions)
+from scheduler.seats import Seats
 
 
 def desired_state(snapshot: Snapshot, aims: Mapping[GpuId, GpuAim], moves: tuple[Move, ...]) -> Plan:

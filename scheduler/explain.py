@@ -21,9 +21,9 @@ from scheduler.cluster import MoveKind, Session, SessionId
 from scheduler.decision_case import Case, case_of
 from scheduler.decision_json import DecisionRecord
 from scheduler.plan import Move, Seat, TierName
-from scheduler.plan_check import place_of
 from scheduler.planner_report import tier_values, unit_of
 from scheduler.policy import Budget
+from scheduler.seats import place_of
 from scheduler.transfers import move_s
 from solvers.placement.solution import Value
 

@@ -51,7 +51,7 @@ class GpuNeed:
 
     def __init__(self, fleet: Fleet, settings: ScalingSettings) -> None:
         self._fleet, self._settings = fleet, settings
-        self._types = tuple(t for t in fleet.gpu_types if any(pool.gpu_type == t for pool in fleet.pools))
+        self._types = gpu_types_of(fleet)
         self._price = tuple(
             round(fleet.gpu_types[t].price_per_hour * fleet.epoch_s / 3600 * MILLI_CENTS) for t in self._types
         )
@@ -172,6 +172,11 @@ class GpuNeed:
                 del self._holding[next(iter(self._holding))]
             self._holding[profiles] = capacity_of(self._fleet, self._types, profiles, self._price)
         return self._holding[profiles]
+
+
+def gpu_types_of(fleet: Fleet) -> tuple[str, ...]:
+    """Those that some pool has."""
+    return tuple(t for t in fleet.gpu_types if any(pool.gpu_type == t for pool in fleet.pools))
 
 
 def _steps(seconds: float, epoch_s: float) -> int:

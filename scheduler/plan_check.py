@@ -6,16 +6,18 @@ Decides which plans may be carried out; must never know how they came about.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from scheduler.cluster import GpuId, Session, Snapshot
+from scheduler.cluster import GpuId, Session, SessionId, Snapshot
 from scheduler.cluster_checks import held_mib
 from scheduler.fleet import Fleet
 from scheduler.latency import chunk_latency_ms
 from scheduler.plan import Move, Plan, Seat
 from scheduler.planner_settings import MoveLimits
+from scheduler.seats import place_of, places_of_everybody, seats_of_everybody
 from scheduler.sizes import MIB_PER_GIB, host_room_mib, room_mib, state_bytes, state_mib
 from scheduler.waves import Link, in_flight_links, links_of
 
@@ -30,11 +32,13 @@ _AIMS = {
 
 def check_plan(snapshot: Snapshot, fleet: Fleet, plan: Plan, limits: MoveLimits | None = None) -> list[str]:
     """Every rule that the plan breaks, in words; empty if it may be carried out."""
+    places = places_of_everybody(snapshot)
+    plan = replace(plan, seats=seats_of_everybody(plan, snapshot, places))
     broken = [*_aims_are_possible(snapshot, plan), *_moves_are_possible(snapshot, fleet, plan)]
     if broken:
         return broken
     return [
-        *_seats_are_where_moves_lead(snapshot, plan),
+        *_seats_are_where_moves_lead(plan, places),
         *_memories_hold(snapshot, fleet, plan),
         *_links_hold(snapshot, plan, limits or MoveLimits()),
         *_budgets_hold(snapshot, fleet, plan),
@@ -42,24 +46,11 @@ def check_plan(snapshot: Snapshot, fleet: Fleet, plan: Plan, limits: MoveLimits 
     ]
 
 
-def place_of(session: Session, snapshot: Snapshot) -> Seat:
-    """Where a session is without a plan: moves in flight count as ended, and what was on a GPU that is gone is lost."""
-    move = snapshot.moves.get(session.session_id)
-    if move is not None and move.target is not None:
-        return Seat(gpu=move.target)
-    if move is not None and move.source is not None:
-        return Seat(node=snapshot.gpus[move.source].node)
-    if session.gpu is None:
-        return Seat(node=session.node)
-    on = session.gpu in snapshot.gpus and snapshot.gpus[session.gpu].status in ("ready", "draining")
-    return Seat(gpu=session.gpu) if on else Seat()
-
-
 def _aims_are_possible(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
     if plan.gpus.keys() != snapshot.gpus.keys():
         yield "the plan says what becomes of other GPUs than there are"
         return
-    held = {seat.gpu for seat in plan.seats.values()}
+    held = {seat.gpu for seat in plan.seats.values()} if "stop" in plan.gpus.values() else set()
     for gpu_id, aim in plan.gpus.items():
         status = snapshot.gpus[gpu_id].status
         if aim not in _AIMS[status]:
@@ -110,8 +101,8 @@ def _kinds(session: Session, now: Seat) -> tuple[str, ...]:
     return ()
 
 
-def _seats_are_where_moves_lead(snapshot: Snapshot, plan: Plan) -> Iterator[str]:
-    if plan.seats.keys() != snapshot.sessions.keys():
+def _seats_are_where_moves_lead(plan: Plan, places: Mapping[SessionId, Seat]) -> Iterator[str]:
+    if plan.seats.keys() != places.keys():
         yield "the plan has seats for other sessions than there are"
         return
     moved = {
@@ -119,8 +110,8 @@ def _seats_are_where_moves_lead(snapshot: Snapshot, plan: Plan) -> Iterator[str]
         for move in plan.moves
     }
     for session_id, seat in plan.seats.items():
-        wanted = moved.get(session_id) or place_of(snapshot.sessions[session_id], snapshot)
-        if seat != wanted:
+        wanted = moved.get(session_id) or places[session_id]
+        if seat is not wanted and seat != wanted:
             yield f"session {session_id}: its seat is {seat}, and it will be at {wanted}"
 
 
@@ -192,8 +183,10 @@ def _batches_may_run(snapshot: Snapshot, fleet: Fleet, plan: Plan) -> Iterator[s
     receivers = {move.target for move in plan.moves if move.target is not None}
     contents = {gpu_id: np.zeros(len(column), np.int64) for gpu_id in receivers}
     for session_id, seat in plan.seats.items():
+        if seat.gpu not in contents:
+            continue
         session = snapshot.sessions[session_id]
-        if seat.gpu in contents and session.status in ("active", "waiting"):
+        if session.status in ("active", "waiting"):
             contents[seat.gpu][column[session.profile]] += 1
     by_type: dict[str, list[GpuId]] = defaultdict(list)
     for gpu_id in contents:

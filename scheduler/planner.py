@@ -12,6 +12,7 @@ import numpy as np
 
 from scheduler.cluster import Snapshot
 from scheduler.desired_state import desired_state, stopped_when_empty
+from scheduler.early_placement import placed_between_epochs
 from scheduler.fleet import Fleet
 from scheduler.formulate import Formulated, admitting, formulate
 from scheduler.gpu_decision import CountGpus, GpuDecision, keep_what_is_on
@@ -23,13 +24,16 @@ from scheduler.planner_settings import PlannerSettings
 from scheduler.policy import Budget
 from scheduler.preempt import preemptions
 from scheduler.residency import offloads
-from scheduler.scaling import ScaleByForecast
+from scheduler.scaling import ScaleByForecast, hold_what_is_on
 from scheduler.waves import arrange
 from solvers.placement.check import evaluate, violations
+from solvers.placement.fitting import place_in_turn
 from solvers.placement.meter import Meter
 from solvers.placement.portfolio import solve
 from solvers.placement.problem import Problem
 from solvers.placement.solution import Answer, Placement
+
+_NOT_BETWEEN_EPOCHS = {"leave": False, "balance": False, "move": False, "smooth": False}  # tiers that ask to migrate
 
 
 class Planner:
@@ -39,23 +43,55 @@ class Planner:
     """
 
     def __init__(
-        self, fleet: Fleet, settings: PlannerSettings | None = None, *, count_gpus: CountGpus | None = None
+        self,
+        fleet: Fleet,
+        settings: PlannerSettings | None = None,
+        *,
+        count_gpus: CountGpus | None = None,
+        hold_gpus: CountGpus | None = None,
     ) -> None:
+        """`hold_gpus` is asked between epochs, where somebody finds no place in time; it must not drain any."""
         self._fleet = fleet
         self._settings = settings or PlannerSettings()
         by_default = ScaleByForecast(fleet, self._settings.scaling) if self._settings.pay else keep_what_is_on
         self._count_gpus: CountGpus = count_gpus or by_default
+        as_counted = hold_what_is_on if self._settings.pay and count_gpus is None else keep_what_is_on
+        self._hold_gpus: CountGpus = hold_gpus or as_counted
+        self._between = self._settings.model_copy(update=_NOT_BETWEEN_EPOCHS)
 
     def step(self, snapshot: Snapshot, now_s: float, budget: Budget) -> Decision:
-        """Plan one epoch; the plan has passed the checker."""
+        """Plan one epoch, or place who waits between two; the plan has passed the checker."""
         meter = budget.meter()
+        if budget.early:
+            return self._early(snapshot, now_s, meter)
         gpus = self._count_gpus(snapshot, self._fleet, now_s, meter)
-        aims = stopped_when_empty(gpus.aims, snapshot)
-        formulated = formulate(snapshot, self._fleet, self._settings, now_s, aims)
+        formulated = formulate(snapshot, self._fleet, self._settings, now_s, gpus.aims)
         answer, fallback = self.place(formulated, meter)
         wanted = self._moves(formulated, answer, snapshot, now_s)
+        return self._decided(snapshot, now_s, formulated, answer, wanted, gpus, fallback)
+
+    def _early(self, snapshot: Snapshot, now_s: float, meter: Meter) -> Decision:
+        """Who waits goes where it harms least; nobody migrates, and GPUs start only where those on hold too little."""
+        gpus = keep_what_is_on(snapshot, self._fleet, now_s, meter)
+        formulated = formulate(snapshot, self._fleet, self._between, now_s, gpus.aims)
+        answer = placed_between_epochs(formulated)
+        if answer is None or any(answer.value.serve) or answer.value.meet > answer.before.meet:
+            gpus = replace(self._hold_gpus(snapshot, self._fleet, now_s, meter), scale_in_wanted={})
+        wanted = [m for m in self._moves(formulated, answer, snapshot, now_s) if m.reason not in ("drain", "idle")]
+        return self._decided(snapshot, now_s, formulated, answer, wanted, gpus, None)
+
+    def _decided(
+        self,
+        snapshot: Snapshot,
+        now_s: float,
+        formulated: Formulated,
+        answer: Answer | None,
+        wanted: list[Move],
+        gpus: GpuDecision,
+        fallback: str | None,
+    ) -> Decision:
         moves, dropped = arrange(wanted, snapshot, self._fleet, self._settings.limits)
-        plan = desired_state(snapshot, aims, moves)
+        plan = desired_state(snapshot, stopped_when_empty(gpus.aims, snapshot), moves)
         wrong = check_plan(snapshot, self._fleet, plan, self._settings.limits)
         assert not wrong, "; ".join(wrong[:5])
         warnings = (*gpus.warnings, *_told(formulated, answer, dropped))
@@ -96,6 +132,8 @@ class Planner:
             asking = np.where(admitted == before, level, 0)  # whoever is behind an equal that has no place has none
             answer = self._solve(admitting(formulated.problem, admitted, asking), meter, gap=1.0, exact=False)
             placed = answer.placement.placed.sum(axis=0)
+            if (placed < admitted).any():  # more are served without them: nobody moves for those who ask, then
+                placed = place_in_turn(formulated.problem, (admitted, asking)).placed.sum(axis=0)
             if (placed >= admitted).all():
                 admitted = placed
             before = before + level

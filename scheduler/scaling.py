@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from scheduler.cluster import Gpu, GpuId, NodeId, Snapshot
 from scheduler.fleet import Fleet
 from scheduler.gpu_decision import STEADY, GpuDecision
-from scheduler.gpu_need import GpuNeed
+from scheduler.gpu_need import GpuNeed, gpu_types_of
 from scheduler.gpu_present import hold_present
 from scheduler.gpu_report import forecast_report, pay_report, warnings_of
 from scheduler.plan import GpuAim
@@ -45,7 +46,8 @@ class ScaleByForecast:
         work = WORK_PER_LOOK + WORK_PER_TYPE * (len(self._need.gpu_types) - 1)
         once_s = 0.0 if meter.repeats or self._need.prepared(snapshot) else PREPARE_S
         if meter.left_s() < work * SECONDS_PER_WORK + once_s:
-            return self.hold_what_is_on(snapshot)
+            held = hold_what_is_on(snapshot, fleet, now_s, meter)
+            return replace(held, warnings=("no time to look ahead: GPUs that are on stay on",))
         decision = self.decide(snapshot, now_s)
         meter.spend(work)
         return decision
@@ -68,16 +70,13 @@ class ScaleByForecast:
             forecast=None if counts.ahead is None else forecast_report(counts.ahead),
         )
 
-    def hold_what_is_on(self, snapshot: Snapshot) -> GpuDecision:
-        """Without a look ahead."""
-        types = self._need.gpu_types
-        taken_back, starts = hold_present(snapshot, self._fleet, types)
-        return GpuDecision(
-            aims=aims_of_changes(
-                snapshot, self._fleet, types, taken_back=taken_back, starts=starts, stops=np.zeros_like(starts)
-            ),
-            warnings=("no time to look ahead: GPUs that are on stay on",),
-        )
+
+def hold_what_is_on(snapshot: Snapshot, fleet: Fleet, now_s: float, meter: Meter) -> GpuDecision:  # noqa: ARG001
+    """Without a look ahead: a `CountGpus` that lets nothing shrink."""
+    types = gpu_types_of(fleet)
+    taken_back, starts = hold_present(snapshot, fleet, types)
+    stops = np.zeros_like(starts)
+    return GpuDecision(aims=aims_of_changes(snapshot, fleet, types, taken_back=taken_back, starts=starts, stops=stops))
 
 
 def decide_gpus(snapshot: Snapshot, now_s: float, fleet: Fleet, settings: ScalingSettings | None = None) -> GpuDecision:
@@ -140,12 +139,17 @@ class _Load:
 
     def start(self, gpus: Iterable[Gpu], count: int, aims: dict[GpuId, GpuAim]) -> None:
         """One by one: pools that have too few, then the node that has most GPUs on, so that others stay empty."""
-        off = {gpu.gpu_id: gpu for gpu in gpus if gpu.status == "off"}
-        for _ in range(min(count, len(off))):
-            gpu = min(off.values(), key=lambda gpu: (not self._below_least(gpu), -self._on_node[gpu.node]))
-            del off[gpu.gpu_id]
+        off: dict[NodeId, list[Gpu]] = {}
+        for gpu in gpus:
+            if gpu.status == "off":
+                off.setdefault(gpu.node, []).append(gpu)
+        for _ in range(min(count, sum(map(len, off.values())))):
+            node = min(off, key=lambda node: (not self._below_least(off[node][0]), -self._on_node[node]))
+            gpu = off[node].pop(0)
+            if not off[node]:
+                del off[node]
             aims[gpu.gpu_id] = "start"
-            self._on_node[gpu.node] += 1
+            self._on_node[node] += 1
             self._pool_stays[_pool(gpu)] += 1
 
     def drain(self, gpus: Iterable[Gpu], count: int, aims: dict[GpuId, GpuAim]) -> None:

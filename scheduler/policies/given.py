@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scheduler.fleet import Fleet
+from scheduler.offline_plan import OfflinePlan
 from scheduler.policies.parameters import PolicySettings
 from scheduler.policy import Policy, Prepared
 from traces.trace import Trace
@@ -26,6 +27,7 @@ class Given:
     trace: Trace
     seed: int
     clock: Callable[[], float] | None  # monotonic seconds; None: what is prepared must repeat
+    plan: OfflinePlan | None  # of this trace, where it is known already
 
     def heuristic(self, policy: Policy, gpus_at_start: dict[str, int]) -> Prepared:
         return Prepared(name=self.name, policy=policy, planning_s=PLANNING_S, gpus_at_start=gpus_at_start)

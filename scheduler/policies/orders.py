@@ -64,12 +64,16 @@ class Orders:
         source.active.remove(session)
         self._go(session, "migrate", source, target, reason)
 
+    def offload(self, session: Session, place: Place, reason: str) -> None:
+        """An idle session goes to host memory if that has room."""
+        mib = self._facts.state_mib[self._facts.column[session.profile]]
+        if mib <= self._view.host_free_mib(place.gpu.node):
+            self._offload(session, place, reason)
+
     def empty_of_idle(self, place: Place) -> None:
-        """Everybody who idles on a GPU that is to be emptied goes to host memory while that has room."""
+        """Everybody who idles on a GPU that is to be emptied goes while host memory has room."""
         for session in _longest_idle_first(place):
-            mib = self._facts.state_mib[self._facts.column[session.profile]]
-            if mib <= self._view.host_free_mib(place.gpu.node):
-                self._offload(session, place, "drain")
+            self.offload(session, place, "drain")
 
     def plan(self) -> Plan:
         """The complete desired state; a move for which there is no wave has to wait for another step."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from scheduler.fleet import Fleet
+from scheduler.offline_plan import OfflinePlan
 from scheduler.policies.given import Given, Recipe
 from scheduler.policies.parameters import with_parameters
 from scheduler.policy import Prepared
@@ -24,15 +25,17 @@ def prepare(
     seed: int = 0,
     parameters: Mapping[str, str] | None = None,
     clock: Callable[[], float] | None = None,
+    plan: OfflinePlan | None = None,
 ) -> Prepared:
     """A policy, ready to run: `prepare("turboserve", fleet, trace, parameters={"headroom": "0.85"})`.
 
     `clock` (monotonic seconds) limits what is computed beforehand; without it that is limited by work, and repeats.
-    Raises `BadInputError` where the policy, a parameter or its value is unknown.
+    `plan` is an offline plan of the trace, for who follows one. Raises `BadInputError` where the policy, a parameter or
+    its value is unknown.
     """
     recipe = recipe_of(name)
     settings = with_parameters(recipe.settings, name, parameters or {})
-    return recipe.build(Given(name=name, fleet=fleet, trace=trace, seed=seed, clock=clock), settings)
+    return recipe.build(Given(name=name, fleet=fleet, trace=trace, seed=seed, clock=clock, plan=plan), settings)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -114,6 +117,18 @@ def _epochal_reference_budget() -> Recipe:
     return reference_budget()
 
 
+def _q_learning() -> Recipe:
+    from scheduler.policies.q_learning import recipe
+
+    return recipe()
+
+
+def _offline_optimum() -> Recipe:
+    from scheduler.policies.offline_optimum import recipe
+
+    return recipe()
+
+
 POLICIES: Mapping[str, Callable[[], Recipe]] = {
     "fixed-round-robin": _fixed_round_robin,
     "fixed-least-loaded": _fixed_least_loaded,
@@ -121,10 +136,12 @@ POLICIES: Mapping[str, Callable[[], Recipe]] = {
     "sticky-autoscale": _sticky_autoscale,
     "hpa": _hpa,
     "llumnix": _llumnix,
+    "q-learning": _q_learning,
     "turboserve": _turboserve,
     "epochal": _epochal,
     "epochal-no-lookahead": _epochal_no_lookahead,
     "epochal-no-migration": _epochal_no_migration,
     "epochal-no-exact": _epochal_no_exact,
     "epochal-reference-budget": _epochal_reference_budget,
+    "offline-optimum": _offline_optimum,
 }

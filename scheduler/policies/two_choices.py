@@ -3,7 +3,8 @@
 Decides as published there for prompts: two rings of consistent hashing map a session to two GPUs, the freer one takes
 it, and overloaded GPUs hand sessions over to their other candidate. We decide: the key is the session's id (there are
 no prefixes to share), so that a session comes back to where its state may still be; where neither candidate may take
-it, the walk goes on along the rings, as consistent hashing does when a place is full; a GPU is overloaded when somebody
+it, the walk goes on along the rings, as consistent hashing does when a place is full; rings hold the GPUs of the
+profile's home type, and others are asked last; a GPU is overloaded when somebody
 on it is late; the fleet's size is fixed, as for the other dispatchers.
 """
 
@@ -57,11 +58,13 @@ class TwoChoices:
         self._rings = Rings()
 
     def __call__(self, session: Session, orders: Orders, view: View) -> Place | None:
-        candidates, others = self._rings.walk(session.session_id, self._able(session, orders, view))
+        near = self._near(session, orders, view)
+        candidates, others = self._rings.walk(session.session_id, near)
         able = [place for place in candidates if orders.outcome(place, session) != NEVER]
         if able:
             return min(able, key=lambda place: (orders.outcome(place, session) != ON_TIME, place.load))
-        return next((place for place in others if orders.outcome(place, session) != NEVER), None)
+        far = [] if near is orders.receiving else orders.receiving
+        return next((place for place in (*others, *far) if orders.outcome(place, session) != NEVER), None)
 
     def rebalance(self, orders: Orders, view: View) -> None:
         """From GPUs that are late, fullest first, one session after another to its other candidate."""
@@ -69,7 +72,7 @@ class TwoChoices:
             for session in sorted(source.active, key=lambda session: session.session_id):
                 if not is_late(source, view.facts):
                     break
-                candidates, _ = self._rings.walk(session.session_id, self._able(session, orders, view))
+                candidates, _ = self._rings.walk(session.session_id, self._near(session, orders, view))
                 for target in candidates:
                     if (
                         target is not source
@@ -79,7 +82,7 @@ class TwoChoices:
                         orders.migrate(session, source, target, "late")
                         break
 
-    def _able(self, session: Session, orders: Orders, view: View) -> list[Place]:
+    def _near(self, session: Session, orders: Orders, view: View) -> list[Place]:
         """GPUs of the types on which the profile runs; its home type alone where that has two."""
         k = view.facts.column[session.profile]
         home = [place for place in orders.receiving if place.gpu.gpu_type == view.facts.home[k]]

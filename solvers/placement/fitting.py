@@ -5,6 +5,7 @@ Decides how the compiled repair is fed and read; must never know which levels ar
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,20 @@ from solvers.placement.solution import Placement
 PATIENCE = 25  # steps that leave no fewer sessions without a GPU, before an attempt is given up
 LOOK_S = 1e-8  # seconds for one look at one class on one GPU
 WORK_PER_EVALUATION = 4e-5  # units of work (milliseconds) for one look at one class on one GPU, roughly
+
+
+def place_in_turn(problem: Problem, levels: Sequence[IntArray]) -> Placement:
+    """Nobody moves; who waits goes where it harms least, level by level [classes] of those who are served first.
+
+    Whoever comes after an equal that has found no place has none.
+    """
+    given, state, order = given_of(problem), state_of(problem), placing_order(problem)
+    left_out = np.zeros(problem.classes, np.bool_)
+    for level in levels:
+        waiting = np.where(left_out, 0, level).astype(np.int64)
+        place_waiting(given, state, waiting, order)
+        left_out |= waiting > 0
+    return placement_of(state)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ class Loop:
     def run(self, epochs: int) -> list[Step]:
         """Each epoch has a step at its boundary and a few early ones."""
         for _ in range(epochs):
-            self.now_s = round(self.now_s / self.fleet.epoch_s) * self.fleet.epoch_s
+            self.now_s = (self.now_s // self.fleet.epoch_s + 1) * self.fleet.epoch_s
             self.wanted = float(np.clip(self.wanted + self.rng.normal(0, 4), 0, SESSIONS_MAX))
             self._tell(events.EpochEnded())
             self._step(EPOCH)
