@@ -157,13 +157,9 @@ def _spread(work: Work, cells: Sequence[Cell], processes: int, stop: Callable[[]
         waiting = {pool.submit(_run_here, cell) for cell in cells}
         while waiting:
             done, waiting = wait(waiting, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            if stop() and not stopped.is_set():
-                stopped.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                waiting = {one for one in waiting if not one.cancelled()}
-            for one in done:
-                if not one.cancelled() and (run := one.result()) is not None:
-                    yield run
+            if stop():
+                stopped.set()  # runs that have not begun come back at once
+            yield from filter(None, (one.result() for one in done))
 
 
 _HERE: list[tuple[Work, Event]] = []  # in a process of the pool: what it works on

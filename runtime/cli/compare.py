@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import polars as pl
 import typer
 
 from runtime.cli.errors import INTERRUPTED, told
@@ -103,7 +104,7 @@ def compare_command(
         if output is not None:
             page = _report(comparison, effective, work.traces)
             write_comparison(comparison, output, {"report.html": page}, runs=runs)
-        _print(comparison, output, seeds, output_format)
+        _print(comparison, output, output_format)
         if stop.raised:
             print(f"interrupted; {len(done)} of {len(wanted)} runs were finished", file=sys.stderr)
             raise typer.Exit(INTERRUPTED)
@@ -128,11 +129,12 @@ def _report(comparison: Comparison, fleet: Fleet, traces: Sequence[Trace]) -> by
     return render_comparison(comparison, fleet, [trace.name for trace in traces]).encode()
 
 
-def _print(comparison: Comparison, folder: Path | None, seeds: int, output_format: OutputFormat) -> None:
+def _print(comparison: Comparison, folder: Path | None, output_format: OutputFormat) -> None:
     if output_format == "json":
         print_json(comparison.summary)
         return
     for trace, lines in table_lines(comparison.rows).items():
+        seeds = comparison.rows.filter(pl.col("trace") == trace)["seeds"].to_numpy().max()
         print(f"{trace}: mean over {seeds} seeds ± half of the range" if seeds > 1 else trace)
         print_columns(headings(), lines)
         print()

@@ -136,15 +136,17 @@ def test_runs_and_comparisons_from_python(here: Path) -> None:
 
 
 @contextmanager
-def running_for_long(here: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A process that shows its progress and goes on, and its terminal."""
+def running_for_long(
+    here: Path, *arguments: str, until: bytes = b"00:01:"
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A process that shows so much of its progress and goes on, and its terminal."""
     terminal, other_end = pty.openpty()
     process = subprocess.Popen(
         [*EPOCHAL, *arguments], cwd=here, env=environment(), stdout=subprocess.DEVNULL, stderr=other_end
     )
     os.close(other_end)
     try:
-        read_until(terminal, b"00:01:")
+        read_until(terminal, until)
         yield process, terminal
     finally:
         process.kill()
@@ -177,4 +179,12 @@ def test_an_interrupted_comparison_says_how_many_runs_it_has(here: Path) -> None
     with running_for_long(here, *arguments) as (process, terminal):
         process.send_signal(signal.SIGINT)
         read_until(terminal, b"interrupted; no run was finished")
+        assert process.wait(timeout=60) == 130
+
+
+def test_an_interrupt_stops_every_process_of_a_comparison(here: Path) -> None:
+    arguments = ("compare", *LONG, "--policies", "hpa", "--seeds", "40", "--optimum-s", "0", "--jobs", "2")
+    with running_for_long(here, *arguments, until=b"/40 done") as (process, terminal):
+        process.send_signal(signal.SIGINT)
+        read_until(terminal, b"of 40 runs were finished")
         assert process.wait(timeout=60) == 130
