@@ -137,10 +137,12 @@ def cdf_figure(
             x=cdf.value, y=100 * cdf.share, name=look.name, mode="lines", line=look.line(1.9, "hv"),
             hovertemplate=f"%{{y:.4~f}} % of {of} in %{{x:,.4~g}} {unit} or less",
         )  # fmt: skip
-    for value, text in marks:
+    for index, (value, text) in enumerate(marks):
         figure.add_vline(
             x=value, line={"color": theme.ALARM, "width": 1.5, "dash": "6px,4px"},
-            annotation={"text": text, "font": {"color": theme.ALARM}, "bgcolor": "rgba(255,255,255,0.8)"},
+            annotation={
+                "text": text, "font": {"color": theme.ALARM}, "bgcolor": "rgba(255,255,255,0.8)", "yshift": 16 * index,
+            },
             annotation_position="bottom right",
         )  # fmt: skip
     figure.update_xaxes(**theme.value_axis(f"{title} ({unit})"), ticks="outside", tickcolor="#cfd8e0")
