@@ -220,15 +220,16 @@ def _ranked(values: FloatArray, level: float) -> FloatArray:
 
 
 def _least_headroom(series: FloatArray, mean: FloatArray, errors: int, level: float) -> FloatArray:
-    """Headroom while there are fewer errors than the quantile needs: a count that drifts like a random walk.
+    """Headroom while there are fewer errors than the quantile needs: a count of sessions that come and go.
 
-    A profile that nobody has ever used is expected to stay so.
+    From one epoch to the next it may change as much as it varies; at two instants far apart it differs as two
+    independent counts do, whose variance is twice their mean. A profile that nobody ever used is expected to stay so.
     """
     wanted = int(np.ceil(level / (1.0 - level)))
     if errors >= wanted:
         return np.zeros_like(mean)
     deviations = NormalDist().inv_cdf(level)
-    steps = np.sqrt(np.arange(1, len(mean) + 1))[:, None]
+    steps = np.sqrt(np.minimum(np.arange(1, len(mean) + 1), 2))[:, None]
     seen = series.max(axis=0) > 0
     return np.asarray(np.where(seen, deviations * steps * _scale(mean), 0.0), dtype=np.float64)
 

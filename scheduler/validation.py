@@ -26,6 +26,7 @@ _MUST = {
     "finite_number": "must be a finite number",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
+    "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "string_type": "must be text; quote it",

@@ -25,6 +25,7 @@ from scheduler.policies.sizing import HEADROOM, HOLD_S, gpus_at_start
 from scheduler.policies.turboserve_placement import REBALANCING_STEPS
 from scheduler.policies.view import View
 from scheduler.policy import Prepared
+from scheduler.scaling import hold_what_is_on
 from solvers.placement.meter import Meter
 
 PLANNING_S = 0.1
@@ -38,7 +39,7 @@ class EpochalSettings(PolicySettings):
     scale_in_hold_s: Seconds = _SCALING.scale_in_hold_s  # fewer GPUs must have done for so long
     horizon_epochs: PositiveCount = _SCALING.horizon_epochs  # looked ahead
     balance_gain_min: Share = _PLANNER.balance_gain_min  # of the worst latency, for a migration below the target
-    work: PositiveCount = 100  # units of a step at an epoch boundary, about milliseconds
+    work: PositiveCount = 20  # units of a step at an epoch boundary, about milliseconds
 
 
 class NoLookaheadSettings(EpochalSettings):
@@ -97,7 +98,9 @@ def _build(
 def _without_lookahead(given: Given, own: NoLookaheadSettings) -> Prepared:
     rule = BudgetRule(headroom=own.headroom, hold_s=own.hold_s)
     count = CountByBudget(FleetFacts(given.fleet), rule)
-    return _prepared(given, own, Planner(given.fleet, _settings(given, own, {}), count_gpus=count))
+    return _prepared(
+        given, own, Planner(given.fleet, _settings(given, own, {}), count_gpus=count, hold_gpus=hold_what_is_on)
+    )
 
 
 def _settings(given: Given, own: EpochalSettings, changes: Mapping[str, Any]) -> PlannerSettings:

@@ -4,9 +4,9 @@ Decides as published for clouds (Barrett, Howley, Duggan 2013; Horovitz, Arian 2
 and whether it falls, stays or rises; an action is to have fewer, as many or more GPUs; after an epoch the action is
 rewarded and Q(s, a) += rate * (reward + discount * max Q(s', .) - Q(s, a)); it explores with a small chance. It learns
 while it runs. We decide: utilisation is the load of those who want chunks over the GPUs that are ready or start; more
-and fewer are one GPU or 10 % of them; the reward is minus the GPUs beyond the load, and minus ten times those that are
-missing, as shares of the load; each type has a table of its own; it begins with what the reward would be if the load
-stayed, so that it does not begin foolishly; sessions never migrate.
+and fewer are one GPU or 10 % of them; the reward is minus the GPUs beyond 80 % utilisation, and minus ten times those
+that are missing, as shares of those wanted; each type has a table of its own; it begins with what the reward would be
+if the load stayed, so that it does not begin foolishly; sessions never migrate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from scheduler.policies.dispatching import Dispatching, LeastLoaded, Rules
 from scheduler.policies.fleet_facts import FULL, FleetFacts
 from scheduler.policies.given import Given, Recipe
-from scheduler.policies.parameters import PolicySettings, Positive, Share
+from scheduler.policies.parameters import Headroom, PolicySettings, Positive, Share
 from scheduler.policies.sizing import gpus_at_start, loads_by_type
 from scheduler.policies.view import View
 from scheduler.policy import Prepared
@@ -30,6 +30,7 @@ from scheduler.policy import Prepared
 BINS_PER_GPU = 20  # of utilisation; the last one is for all beyond `UTILISATION_MAX`
 UTILISATION_MAX = 1.5
 ACTIONS = (-2, -1, 0, 1, 2)  # in steps
+_LOAD_MIN = 0.05  # of a GPU, to divide by
 _STEADY = 0.02  # a change of utilisation below this is none
 
 
@@ -37,6 +38,7 @@ class QLearningSettings(PolicySettings):
     rate: Share = 0.2  # of learning (ours; 0.1 to 0.5 is usual)
     discount: Share = 0.5  # of the reward to come (as Barrett et al.)
     explore: Share = 0.02  # chance of a random action (ours: what runs live explores little)
+    target: Headroom = 0.8  # utilisation beyond which GPUs are missing (ours, as for `hpa`)
     step: Share = 0.1  # of the GPUs that are on, at least one (ours)
     missing_weight: Positive = 10.0  # what a missing GPU counts in GPUs too many (ours)
 
@@ -82,9 +84,10 @@ class QLearning:
     def _step(self, on: int) -> int:
         return max(1, math.ceil(self._settings.step * on))
 
-    def _reward(self, on: int, load: float) -> float:
-        scale = max(load, 1.0)
-        return -max(0.0, on - load) / scale - self._settings.missing_weight * max(0.0, load - on) / scale
+    def _reward(self, on: float, load: float) -> float:
+        wanted = load / self._settings.target
+        missing, idle = max(0.0, wanted - on), max(0.0, on - wanted)
+        return -(idle + self._settings.missing_weight * missing) / max(wanted, _LOAD_MIN)
 
     def _expected(self) -> npt.NDArray[np.float64]:
         """What each action would be worth, for good, if the load stayed or went on as it did."""
@@ -94,9 +97,8 @@ class QLearning:
             for trend, factor in enumerate((0.95, 1.0, 1.05)):
                 load = (index + 0.5) / BINS_PER_GPU * factor
                 for a, action in enumerate(ACTIONS):
-                    on = max(0.05, 1 + action * self._settings.step)
-                    value = -max(0.0, on - load) / load - self._settings.missing_weight * max(0.0, load - on) / load
-                    table[index, trend, a] = value / (1 - min(self._settings.discount, 0.99))
+                    on = max(_LOAD_MIN, 1 + action * self._settings.step)
+                    table[index, trend, a] = self._reward(on, load) / (1 - min(self._settings.discount, 0.99))
         return table
 
 
