@@ -6,10 +6,6 @@ Decides which files it holds, and that a reader sees all of them or none; must n
 from __future__ import annotations
 
 import io
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,6 +15,7 @@ from scheduler.autoscaler import schedule_frame
 from scheduler.offline_plan import FRONTIER_SCHEMA, GPUS_SCHEMA, NEEDED_SCHEMA, PLACEMENTS_SCHEMA, OfflinePlan
 from scheduler.plan_json import PLAN_FORMAT, parse_plan_json, plan_json
 from scheduler.state import read_json
+from scheduler.whole_folder import Kind, json_bytes, refuse_foreign, write_folder
 from traces.errors import BadInputError
 
 PLAN_FILE = "plan.json"
@@ -33,45 +30,29 @@ PLAN_FILES = frozenset(
         "report.html",
     }
 )
+_PLAN = Kind(
+    noun="plan",
+    mark=PLAN_FILE,
+    format=PLAN_FORMAT,
+    may_hold=lambda name: name in PLAN_FILES or name.endswith(".png"),
+)
 _Schema = Mapping[str, pl.DataType | type[pl.DataType]]
 
 
 def write_plan(plan: OfflinePlan, folder: Path, extra_files: Mapping[str, str | bytes] | None = None) -> None:
     """Write the plan and any further files (name -> contents) as one folder.
 
-    Everything goes into a temporary folder beside it, which takes the place of `folder` at the end; whatever goes
-    wrong before leaves `folder` as it was. Raises `BadInputError` where `folder` holds something that is not a plan.
+    A reader sees all of it or what was there before. Raises `BadInputError` where `folder` holds something that is not
+    a plan.
     """
     folder = folder.resolve()
     refuse_foreign_folder(folder, frozenset(extra_files or ()))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
-    try:
-        made = temporary / "plan"
-        made.mkdir()
-        _write_files(plan, made, extra_files or {})
-        _put_in_place(made, folder, temporary / "replaced")
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    write_folder(folder, _contents(plan, extra_files or {}))
 
 
 def refuse_foreign_folder(folder: Path, extra_names: frozenset[str] = frozenset()) -> None:
     """Raise `BadInputError` unless `folder` may be replaced: absent, empty, or a plan and nothing else."""
-    fix = "give another folder with -o, or remove it"
-    if not folder.exists():
-        blocking = next((parent for parent in folder.parents if parent.exists()), None)
-        if blocking is not None and not blocking.is_dir():
-            raise BadInputError.of(str(folder), f"cannot be made, because {blocking} is a file; {fix}")
-        return
-    if not folder.is_dir():
-        raise BadInputError.of(str(folder), f"must be a folder, and is a file; {fix}")
-    names = sorted(entry.name for entry in folder.iterdir())
-    if names and not _is_plan(folder):
-        raise BadInputError.of(str(folder), f"must be empty or hold a plan, and holds {names[0]}; {fix}")
-    strange = [name for name in names if name not in PLAN_FILES | extra_names and not name.endswith(".png")]
-    if strange:
-        why = f"holds {strange[0]} beside a plan, which replacing the plan would delete"
-        raise BadInputError.of(str(folder), f"{why}; {fix}")
+    refuse_foreign(folder, _PLAN, extra_names)
 
 
 def read_plan(folder: Path) -> OfflinePlan:
@@ -92,50 +73,23 @@ def read_plan(folder: Path) -> OfflinePlan:
     )
 
 
-def _write_files(plan: OfflinePlan, folder: Path, extra_files: Mapping[str, str | bytes]) -> None:
+def _contents(plan: OfflinePlan, extra_files: Mapping[str, str | bytes]) -> dict[str, bytes]:
     tables = {"gpus": plan.gpus, "placements": plan.placements, "needed": plan.needed}
     if plan.frontier is not None:
         tables["frontier"] = plan.frontier
-    for name, table in tables.items():
-        buffer = io.BytesIO()
-        table.write_parquet(buffer)
-        _write(folder / f"{name}.parquet", buffer.getvalue())
-    _write(folder / "schedule.csv", schedule_frame(plan).write_csv().encode())
+    files = {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
+    files["schedule.csv"] = schedule_frame(plan).write_csv().encode()
     for name, contents in extra_files.items():
         assert Path(name).name == name, f"{name} must be the name of a file"
-        _write(folder / name, contents.encode() if isinstance(contents, str) else contents)
-    text = json.dumps(plan_json(plan), indent=1, allow_nan=False, ensure_ascii=False)
-    _write(folder / PLAN_FILE, f"{text}\n".encode())
+        files[name] = contents.encode() if isinstance(contents, str) else contents
+    return files | {PLAN_FILE: json_bytes(plan_json(plan))}
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write to the disk itself; an error names the file that could not be written."""
-    try:
-        with path.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path.name) from error
-
-
-def _put_in_place(made: Path, folder: Path, aside: Path) -> None:
-    """Swap by two renames; the old folder comes back if the second fails or is interrupted."""
-    if folder.exists():
-        folder.rename(aside)
-    try:
-        made.rename(folder)
-    finally:
-        if not folder.exists() and aside.exists():
-            aside.rename(folder)
-
-
-def _is_plan(folder: Path) -> bool:
-    try:
-        data = json.loads((folder / PLAN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and data.get("format") == PLAN_FORMAT
+def _parquet(table: pl.DataFrame) -> bytes:
+    """A table as the bytes of a Parquet file."""
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
 
 
 def _read_table(path: Path, schema: _Schema) -> pl.DataFrame:

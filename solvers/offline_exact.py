@@ -108,6 +108,7 @@ class _Effort:
 
         solver = cp_model.CpSolver()
         solver.parameters.num_workers = self._workers
+        solver.parameters.catch_sigint_signal = False  # it would take the handler away from whoever has one
         solver.parameters.random_seed = self._seed
         solver.parameters.linearization_level = 2  # contents and paid epochs are a good relaxation
         solver.parameters.max_deterministic_time = max(self._units * share, 0.0)

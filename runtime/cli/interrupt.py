@@ -1,6 +1,6 @@
-"""Ctrl-C while a plan is being made.
+"""Ctrl-C while something long is being worked out.
 
-Decides that the first one asks for the best schedule so far and the second aborts; must never know what is planned.
+Decides that the first one asks for what there is so far and the second aborts; must never know what is worked out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import FrameType
 
 @dataclass(slots=True)
 class StopFlag:
-    """Whether somebody asked to stop; called by the planner."""
+    """Whether somebody asked to stop; called by whoever works."""
 
     raised: bool = False
 
@@ -25,8 +25,8 @@ class StopFlag:
 
 
 @contextmanager
-def first_interrupt_stops() -> Iterator[StopFlag]:
-    """Raise the flag on the first SIGINT; the second one is a `KeyboardInterrupt`."""
+def first_interrupt_stops(kept: str = "the best schedule so far is kept") -> Iterator[StopFlag]:
+    """Raise the flag on the first SIGINT, and say what then happens; the second one is a `KeyboardInterrupt`."""
     flag = StopFlag()
     if threading.current_thread() is not threading.main_thread():
         yield flag  # signals belong to the main thread
@@ -36,7 +36,7 @@ def first_interrupt_stops() -> Iterator[StopFlag]:
         if flag.raised:
             raise KeyboardInterrupt
         flag.raised = True
-        print("stopping; the best schedule so far is kept (Ctrl-C again aborts)", file=sys.stderr)
+        print(f"stopping; {kept} (Ctrl-C again aborts)", file=sys.stderr)
 
     previous = signal.signal(signal.SIGINT, stop)
     try:

@@ -10,18 +10,24 @@ from typing import Annotated, Any
 
 import typer
 
+from runtime.cli.compare import COMPARE_COMMAND, compare_command
 from runtime.cli.demo import DEMO_COMMAND, demo_command
 from runtime.cli.diff import DIFF_COMMAND, diff_command
 from runtime.cli.explain import EXPLAIN_COMMAND, explain_command
 from runtime.cli.output import OutputFormat, print_json
 from runtime.cli.plan import PLAN_COMMAND, plan_command
+from runtime.cli.simulate import SIMULATE_COMMAND, simulate_command
 from runtime.cli.step import STEP_COMMAND, step_command
 from runtime.cli.trace import app as trace_app
+from runtime.cli.whatif import WHATIF_COMMAND, whatif_command
 
 _SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False}
 
 app = typer.Typer(help="Scheduling of streaming video generation, with a bound on every plan.", **_SETTINGS)
 app.command("plan", **PLAN_COMMAND)(plan_command)
+app.command("simulate", **SIMULATE_COMMAND)(simulate_command)
+app.command("compare", **COMPARE_COMMAND)(compare_command)
+app.command("whatif", **WHATIF_COMMAND)(whatif_command)
 app.command("demo", **DEMO_COMMAND)(demo_command)
 app.command("step", **STEP_COMMAND)(step_command)
 app.command("explain", **EXPLAIN_COMMAND)(explain_command)

@@ -20,6 +20,7 @@ from runtime.cli.interrupt import first_interrupt_stops
 from runtime.cli.output import OutputFormat, print_json, print_rows
 from runtime.cli.plan_options import check_options, default_folder, parse_gpus
 from runtime.cli.progress import shown_progress
+from runtime.cli.reading import read_with_warnings
 from scheduler.fleet_file import load_fleet, with_overrides
 from scheduler.offline import MilpName, OfflineOptions, SolverName
 from scheduler.offline_plan import Minimize, OfflinePlan
@@ -95,7 +96,7 @@ def plan_command(
             milp=milp,
             seed=seed,
         )
-        demand = _read(trace, quiet=quiet)
+        demand = read_with_warnings(trace, quiet=quiet)
         with first_interrupt_stops() as stop:
             with shown_progress(quiet=quiet, minimize=minimize) as progress:
                 plan = plan_by_the_clock(demand, effective, options, overrides, stop=stop, progress=progress)
@@ -117,14 +118,6 @@ def _pictures(plan: OfflinePlan, trace: Trace, *, png: bool) -> dict[str, str | 
 
         pictures |= render_pngs(plan, trace)
     return pictures
-
-
-def _read(path: Path, *, quiet: bool) -> Trace:
-    trace = read_trace(path)
-    if not quiet:
-        for warning in trace.warnings:
-            print(f"{path}: {warning}", file=sys.stderr)
-    return trace
 
 
 def _done(plan: OfflinePlan) -> int:

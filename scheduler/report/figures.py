@@ -7,37 +7,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 
 from scheduler.report import theme
-from scheduler.report.schedule import Float, Int, Schedule
+from scheduler.report.plotting import held, readable_on, stack_rows, targets, times, type_colours
+from scheduler.report.schedule import Float, Schedule
 from scheduler.report.series import CostParts, CostSeries, DemandSeries, LatencySeries
 from scheduler.report.words import dollars, per_cent
-
-_LEGEND_PX = 50  # between two rows of a figure
 
 
 def demand_figure(schedule: Schedule, series: DemandSeries, left: int) -> go.Figure:
     """Active sessions per profile above GPUs on over time; a third row of dollars per hour with several GPU types."""
     rows = 2 if len(schedule.fleet.gpu_types) == 1 else 3
     figure = go.Figure(layout=theme.layout(height=250 + 190 * (rows - 1), left=left, hovermode="x unified"))
-    at = _times(series.edges_us)
+    at = times(series.edges_us)
     colours = theme.profile_colours(len(schedule.fleet.profiles))
     for name, colour, sessions in zip(schedule.fleet.profiles, colours, series.sessions_mean, strict=True):
         area = {"stackgroup": "sessions", "fillcolor": colour, "line": {"width": 0, "shape": "hv", "color": colour}}
-        figure.add_scatter(x=at, y=_held(sessions), name=escape(name), yaxis="y", hovertemplate="%{y:,.1f}", **area)
+        figure.add_scatter(x=at, y=held(sessions), name=escape(name), yaxis="y", hovertemplate="%{y:,.1f}", **area)
     peak = {"width": 1, "color": theme.INK, "shape": "hv"}
     figure.add_scatter(
-        x=at, y=_held(series.sessions_max), name="peak of all", yaxis="y", line=peak, hovertemplate="%{y:,.0f}"
+        x=at, y=held(series.sessions_max), name="peak of all", yaxis="y", line=peak, hovertemplate="%{y:,.0f}"
     )
     _add_gpus(figure, schedule, series, at)
     if rows == 3:
         _add_rate(figure, series, at)
-    _stack_rows(figure, ["active sessions", "GPUs", "$ per hour"][:rows], series.edges_us)
+    stack_rows(figure, ["active sessions", "GPUs", "$ per hour"][:rows], series.edges_us)
     for axis, highest in (("yaxis", series.sessions_max.max()), ("yaxis2", series.gpus_max.sum(axis=0).max())):
         if highest <= 5:
             figure.update_layout({axis: {"dtick": 1}})
@@ -46,30 +44,30 @@ def demand_figure(schedule: Schedule, series: DemandSeries, left: int) -> go.Fig
 
 def _add_gpus(figure: go.Figure, schedule: Schedule, series: DemandSeries, at: Float) -> None:
     single = len(schedule.fleet.gpu_types) == 1
-    for name, colour, gpus in zip(schedule.fleet.gpu_types, _type_colours(schedule), series.gpus_max, strict=True):
+    for name, colour, gpus in zip(schedule.fleet.gpu_types, type_colours(schedule.fleet), series.gpus_max, strict=True):
         label = "GPUs on" if single else f"{escape(name)} on"
         line = {"width": 1.5 if single else 0, "shape": "hv", "color": colour}
         figure.add_scatter(
-            x=at, y=_held(gpus), name=label, yaxis="y2", stackgroup="gpus", line=line,
+            x=at, y=held(gpus), name=label, yaxis="y2", stackgroup="gpus", line=line,
             fillcolor=theme.PAID if single else colour, hovertemplate="%{y:,.0f}",
         )  # fmt: skip
     if series.needed_max is not None:
         line = {"width": 1.5, "color": theme.ALARM, "shape": "hv", "dash": "2px,2px"}
         figure.add_scatter(
-            x=at, y=_held(series.needed_max), name="GPUs needed (lower bound)", yaxis="y2", line=line,
+            x=at, y=held(series.needed_max), name="GPUs needed (lower bound)", yaxis="y2", line=line,
             hovertemplate="%{y:,.0f}",
         )  # fmt: skip
 
 
 def _add_rate(figure: go.Figure, series: DemandSeries, at: Float) -> None:
     figure.add_scatter(
-        x=at, y=_held(series.paid_per_hour), name="paid per hour", yaxis="y3", fill="tozeroy", fillcolor=theme.PAID,
+        x=at, y=held(series.paid_per_hour), name="paid per hour", yaxis="y3", fill="tozeroy", fillcolor=theme.PAID,
         line={"width": 1.5, "color": theme.TYPES[0], "shape": "hv"}, hovertemplate="$%{y:,.2f}",
     )  # fmt: skip
     if not series.needed_per_hour.any():
         return
     figure.add_scatter(
-        x=at, y=_held(series.needed_per_hour), name="needed per hour (lower bound)", yaxis="y3",
+        x=at, y=held(series.needed_per_hour), name="needed per hour (lower bound)", yaxis="y3",
         line={"width": 1.5, "color": theme.ALARM, "shape": "hv", "dash": "2px,2px"}, hovertemplate="$%{y:,.2f}",
     )  # fmt: skip
 
@@ -79,15 +77,15 @@ def latency_figure(schedule: Schedule, series: LatencySeries, left: int) -> go.F
     shortfalls = [("late", series.late_mean, theme.ALARM), ("unserved", series.unserved_mean, theme.UNSERVED)]
     shortfalls = [row for row in shortfalls if row[1].any()]
     figure = go.Figure(layout=theme.layout(height=470 if shortfalls else 320, left=left, hovermode="x unified"))
-    at = _times(series.edges_us)
+    at = times(series.edges_us)
     for name, values, colour, width in (
         ("worst", series.worst_ms, theme.WORST, 3.2),
         ("p99 of session time", series.p99_ms, theme.ACCENT, 1.3),
         ("mean of session time", series.mean_ms, "#56B4E9", 1.8),
     ):
         line = {"width": width, "color": colour, "shape": "hv"}
-        figure.add_scatter(x=at, y=_held(values), name=name, yaxis="y", line=line, hovertemplate="%{y:,.0f} ms")
-    for target_ms, profiles in _targets(schedule).items():
+        figure.add_scatter(x=at, y=held(values), name=name, yaxis="y", line=line, hovertemplate="%{y:,.0f} ms")
+    for target_ms, profiles in targets(schedule.fleet).items():
         figure.add_hline(
             y=target_ms, line={"color": theme.ALARM, "width": 1.5, "dash": "6px,4px"}, layer="above",
             annotation={
@@ -101,10 +99,10 @@ def latency_figure(schedule: Schedule, series: LatencySeries, left: int) -> go.F
     for name, values, colour in shortfalls:
         line = {"width": 1, "color": colour, "shape": "hv"}
         figure.add_scatter(
-            x=at, y=_held(values), name=name, yaxis="y2", line=line, fill="tozeroy", hovertemplate="%{y:,.2f}"
+            x=at, y=held(values), name=name, yaxis="y2", line=line, fill="tozeroy", hovertemplate="%{y:,.2f}"
         )
-    _stack_rows(figure, titles, series.edges_us, first_share=0.7)
-    highest = max(float(np.nanmax(series.worst_ms, initial=0)), *_targets(schedule))
+    stack_rows(figure, titles, series.edges_us, first_share=0.7)
+    highest = max(float(np.nanmax(series.worst_ms, initial=0)), *targets(schedule.fleet))
     figure.update_layout(yaxis={"range": [0, highest * 1.12]})
     return figure
 
@@ -125,7 +123,7 @@ def parts_figure(schedule: Schedule, parts: CostParts, move_dollars: float) -> g
         figure.add_bar(
             x=values, y=names, name=label, orientation="h", marker={"color": colour}, text=text,
             textposition="inside", insidetextanchor="middle", textangle=0,
-            textfont={"color": _readable_on(colour)}, hovertemplate=f"{label}: $%{{x:,.2f}}<extra>%{{y}}</extra>",
+            textfont={"color": readable_on(colour)}, hovertemplate=f"{label}: $%{{x:,.2f}}<extra>%{{y}}</extra>",
         )  # fmt: skip
     figure.add_bar(
         x=[move_dollars], y=["migrations"], orientation="h", marker={"color": theme.INK}, showlegend=False,
@@ -141,7 +139,7 @@ def parts_figure(schedule: Schedule, parts: CostParts, move_dollars: float) -> g
 def cumulative_figure(series: CostSeries, bound_dollars: float | None) -> go.Figure:
     """Dollars so far, against what any schedule has paid by then and the certified bound of the whole."""
     figure = go.Figure(layout=theme.layout(height=300, hovermode="x unified"))
-    at = _times(series.edges_us)
+    at = times(series.edges_us)
     figure.add_scatter(
         x=at, y=series.paid, name="paid so far", line={"width": 2, "color": theme.TYPES[0]}, fill="tozeroy",
         fillcolor=theme.PAID, hovertemplate="$%{y:,.2f}",
@@ -157,7 +155,7 @@ def cumulative_figure(series: CostSeries, bound_dollars: float | None) -> go.Fig
             annotation={"text": f"certified bound {dollars(bound_dollars)}", "font": {"color": theme.INK}},
             annotation_position="top left",
         )  # fmt: skip
-    _stack_rows(figure, ["dollars"], series.edges_us, ticks_max=6)
+    stack_rows(figure, ["dollars"], series.edges_us, ticks_max=6)
     figure.update_layout(yaxis={**theme.DOLLAR_TICKS, "title": None})
     return figure
 
@@ -183,83 +181,31 @@ def comparison_figure(total: float, bound: float | None, others: Mapping[str, fl
     return figure
 
 
-def frontier_figure(frontier: pl.DataFrame, schedule: Schedule, total_dollars: float) -> go.Figure:
+def frontier_figure(
+    frontier: pl.DataFrame, target_ms: float, total_dollars: float, name: str = "this plan"
+) -> go.Figure:
     """Cost against latency target: the best plan found and the bound below it, with the gap of each point."""
     rows = frontier.sort("target_ms")
     figure = go.Figure(layout=theme.layout(height=380, hovermode="closest"))
-    targets = rows["target_ms"].to_numpy()
+    at_ms = rows["target_ms"].to_numpy()
     figure.add_scatter(
-        x=targets, y=rows["bound_dollars"].to_numpy(), name="lower bound", mode="lines+markers",
+        x=at_ms, y=rows["bound_dollars"].to_numpy(), name="lower bound", mode="lines+markers",
         line={"color": theme.ALARM, "width": 1.5, "dash": "2px,2px"}, marker={"size": 5},
         hovertemplate="target %{x:,.0f} ms: at least $%{y:,.2f}<extra></extra>",
     )  # fmt: skip
     labels = [f"{per_cent(gap)} ({status})" for gap, status in rows.select("gap", "status").rows()]
     figure.add_scatter(
-        x=targets, y=rows["total_dollars"].to_numpy(), name="best schedule found", mode="lines+markers+text",
+        x=at_ms, y=rows["total_dollars"].to_numpy(), name="best schedule found", mode="lines+markers+text",
         line={"color": theme.ACCENT, "width": 2}, marker={"size": 8}, fill="tonexty", fillcolor="rgba(0,114,178,0.10)",
         text=[per_cent(gap) for gap in rows["gap"]], textposition="top right", customdata=labels,
         textfont={"color": theme.MUTED, "size": 11},
         hovertemplate="target %{x:,.0f} ms: $%{y:,.2f}, gap %{customdata}<extra></extra>",
     )  # fmt: skip
     figure.add_scatter(
-        x=[schedule.fleet.target.chunk_latency_ms], y=[total_dollars], name="this plan", mode="markers",
+        x=[target_ms], y=[total_dollars], name=name, mode="markers",
         marker={"size": 15, "symbol": "circle-open", "color": theme.INK, "line": {"width": 2}},
-        hovertemplate="this plan: $%{y:,.2f}<extra></extra>",
+        hovertemplate=f"{name}: $%{{y:,.2f}}<extra></extra>",
     )  # fmt: skip
     figure.update_xaxes(title="chunk latency target (ms)", gridcolor=theme.GRID, zeroline=False)
     figure.update_yaxes(**theme.value_axis(""), **theme.DOLLAR_TICKS)
     return figure
-
-
-def _stack_rows(
-    figure: go.Figure, titles: list[str], edges_us: Int, first_share: float | None = None, ticks_max: int = 12
-) -> None:
-    """Put y, y2, ... above each other over one time axis, the legend of each at its top left."""
-    count = len(titles)
-    shares = [1 / count] * count if first_share is None or count == 1 else [first_share, 1 - first_share]
-    top, space = 1.0, _LEGEND_PX / (figure.layout.height - 70)
-    for index, (title, share) in enumerate(zip(titles, shares, strict=True)):
-        key = f"y{index + 1}" if index else "y"
-        bottom = max(top - share, 0.0)
-        domain = [bottom, top - (space if index else 0.0)]
-        axis = theme.value_axis(title, domain=domain)
-        figure.update_layout({f"yaxis{index + 1 if index else ''}": axis})
-        legend = {**theme.layout(height=0)["legend"], "y": domain[1] + 0.01}
-        name = f"legend{index + 1 if index else ''}"
-        figure.update_layout({name: legend})
-        figure.for_each_trace(
-            lambda trace, key=key, name=name: trace.update(legend=name) if (trace.yaxis or "y") == key else None
-        )
-        top = bottom
-    last = f"y{count}" if count > 1 else "y"
-    axis = theme.time_axis(int(edges_us[-1]), int(edges_us[0]), ticks_max, anchor=last)
-    figure.update_layout(xaxis=axis)
-
-
-def _targets(schedule: Schedule) -> dict[float, str]:
-    """Target -> which profiles have it, named only where targets differ."""
-    by_target: dict[float, list[str]] = {}
-    for profile in schedule.fleet.profiles:
-        by_target.setdefault(schedule.fleet.target_ms(profile), []).append(escape(profile))
-    if len(by_target) == 1:
-        return dict.fromkeys(by_target, "")
-    return {target: f" ({', '.join(names)})" for target, names in by_target.items()}
-
-
-def _type_colours(schedule: Schedule) -> list[str]:
-    return [theme.TYPES[index % len(theme.TYPES)] for index in range(len(schedule.fleet.gpu_types))]
-
-
-def _times(edges_us: Int) -> Float:
-    milliseconds: Float = theme.clock_ms(edges_us)
-    return milliseconds
-
-
-def _held(values: Float) -> Any:
-    """The last value again, so that the last bin has a width; compact in the page."""
-    return np.round(np.append(values, values[-1]), 3).astype(np.float32)
-
-
-def _readable_on(colour: str) -> str:
-    red, green, blue = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
-    return theme.INK if 0.3 * red + 0.59 * green + 0.11 * blue > 140 else "#ffffff"

@@ -16,12 +16,13 @@ import polars as pl
 
 from scheduler.report import theme
 from scheduler.report.lanes import HeatMap, Lanes
-from scheduler.report.schedule import Schedule
+from scheduler.report.schedule import Int, Schedule
 from scheduler.report.theme import clock_ms, clock_text
 from scheduler.report.words import duration
 
 LANE_PX_MIN, LANE_PX_MAX = 12, 34
 _PLOT_PX = 660  # all lanes together, where they can be that low
+_BAR_PX = 1.4  # where lanes need not be that low
 _LABEL_PX = 6.6  # a character of the axis
 
 
@@ -33,8 +34,20 @@ def packed(values: Any, dtype: str) -> dict[str, str]:
     }
 
 
+_DTYPES = {
+    "bars": {"lane": "<u2", "slot": "<u2", "high": "<u1", "profile": "<u1", "start": "<f8", "end": "<f8"},
+    "on": {"lane": "<u2", "on": "<f8", "usable": "<f8", "off": "<f8"},
+    "moves": {"from": "<f8", "at": "<f8", "source": "<u2", "target": "<u2", "host": "<u1"},
+}
+
+
 def window_payload(schedule: Schedule, lanes: Lanes, session_ids: pl.Series) -> dict[str, Any]:
     """One window: bars, GPUs on, migrations and labels; times are milliseconds since the trace's start."""
+    return packed_window(window_arrays(schedule, lanes, session_ids, schedule.moves.at_us))
+
+
+def window_arrays(schedule: Schedule, lanes: Lanes, session_ids: pl.Series, moved_from_us: Int) -> dict[str, Any]:
+    """The same, before it is packed; `moved_from_us` [migrations]: when each began."""
     placed, on, moves, gpus = schedule.placed, schedule.on, schedule.moves, schedule.gpus
     lane_of = np.full(len(gpus.gpu_id), -1, np.int64)
     lane_of[lanes.gpu_index] = np.arange(len(lanes.gpu_index))
@@ -43,35 +56,50 @@ def window_payload(schedule: Schedule, lanes: Lanes, session_ids: pl.Series) -> 
         "title": lanes.title,
         "start": clock_ms(lanes.start_us),
         "end": clock_ms(lanes.end_us),
-        "slots": lanes.slots,
-        "px": lane_px(len(lanes.gpu_index)),
+        "slots": [lanes.slots] * len(lanes.gpu_index),
+        "px": lane_px(len(lanes.gpu_index), lanes.slots),
         "gpus": [gpus.gpu_id[index] for index in lanes.gpu_index],
         "groups": _groups(schedule, lanes),
         "bars": {
-            "lane": packed(lanes.lane, "<u2"),
-            "slot": packed(lanes.slot, "<u2"),
-            "profile": packed(placed.profile_index[bars], "<u1"),
-            "start": packed(clock_ms(placed.start_us[bars]), "<f8"),
-            "end": packed(clock_ms(placed.end_us[bars]), "<f8"),
+            "lane": lanes.lane,
+            "slot": lanes.slot,
+            "high": np.ones(len(bars)),  # slots that the bar takes
+            "profile": placed.profile_index[bars],
+            "start": clock_ms(placed.start_us[bars]),
+            "end": clock_ms(placed.end_us[bars]),
             "session": session_ids.gather(placed.session_index[bars]).to_list(),
         },
         "on": {
-            "lane": packed(lanes.on_lane, "<u2"),
-            "on": packed(clock_ms(on.on_us[lanes.on_index]), "<f8"),
-            "usable": packed(clock_ms(on.usable_us[lanes.on_index]), "<f8"),
-            "off": packed(clock_ms(on.off_us[lanes.on_index]), "<f8"),
+            "lane": lanes.on_lane,
+            "on": clock_ms(on.on_us[lanes.on_index]),
+            "usable": clock_ms(on.usable_us[lanes.on_index]),
+            "off": clock_ms(on.off_us[lanes.on_index]),
         },
         "moves": {
-            "at": packed(clock_ms(moves.at_us[moved]), "<f8"),
-            "source": packed(lane_of[moves.source_index[moved]], "<u2"),
-            "target": packed(lane_of[moves.target_index[moved]], "<u2"),
+            "from": clock_ms(moved_from_us[moved]),
+            "at": clock_ms(moves.at_us[moved]),
+            "source": lane_of[moves.source_index[moved]],
+            "target": lane_of[moves.target_index[moved]],
+            "host": np.zeros(len(moved)),
         },
     }
 
 
-def lane_px(lanes: int) -> int:
-    """Height of a lane on the screen."""
-    return int(np.clip(_PLOT_PX // max(lanes, 1), LANE_PX_MIN, LANE_PX_MAX))
+def packed_window(arrays: dict[str, Any]) -> dict[str, Any]:
+    """Its arrays in the notation that plotly.js has for them."""
+    parts = {
+        part: {
+            name: packed(values, dtypes[name]) if name in dtypes else values for name, values in arrays[part].items()
+        }
+        for part, dtypes in _DTYPES.items()
+    }
+    return arrays | parts
+
+
+def lane_px(lanes: int, slots: int = 1) -> int:
+    """Height of a lane on the screen, in which so many bars lie above each other."""
+    lowest = np.clip(_BAR_PX * slots, LANE_PX_MIN, LANE_PX_MAX)
+    return int(np.clip(_PLOT_PX // max(lanes, 1), lowest, LANE_PX_MAX))
 
 
 def left_margin(schedule: Schedule) -> int:

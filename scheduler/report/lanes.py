@@ -15,6 +15,7 @@ from scheduler.report.steps import bin_edges_us, overlaps
 
 BARS_MAX = 20_000  # in one picture of the whole schedule
 WINDOW_BARS_MAX = 5_000
+WHOLE = "Whole trace"  # title of a window
 HEAT_ROWS_MAX = 600
 HEAT_BINS_MAX = 600
 _WINDOWS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400, 172800, 604800)
@@ -55,7 +56,7 @@ def is_crowded(schedule: Schedule) -> bool:
 def windows_of(schedule: Schedule) -> tuple[Lanes, ...]:
     """The whole schedule where it fits; else a few windows of equal length, the busiest one first."""
     if not is_crowded(schedule):
-        return (_lanes(schedule, "Whole trace", schedule.start_us, schedule.end_us),)
+        return (_lanes(schedule, WHOLE, schedule.start_us, schedule.end_us),)
     length_us = _window_us(schedule)
     whole = max(int(schedule.periods.end_us.max()) // length_us, 1)  # a last, shorter window is never chosen
     edges_us = np.arange(whole + 1, dtype=np.int64) * length_us
@@ -98,7 +99,7 @@ def _lanes(schedule: Schedule, title: str, start_us: int, end_us: int) -> Lanes:
     lane = lane_of[placed.gpu_index[drawn]]
     order = np.lexsort((placed.start_us[drawn], lane))
     drawn, lane = drawn[order], lane[order]
-    slot = _slots(lane, placed.start_us[drawn], placed.end_us[drawn])
+    slot = lowest_free_slots(lane, placed.start_us[drawn], placed.end_us[drawn])
     moved = np.flatnonzero((moves.at_us >= start_us) & (moves.at_us < end_us))
     both_shown = (lane_of[moves.source_index[moved]] >= 0) & (lane_of[moves.target_index[moved]] >= 0)
     return Lanes(
@@ -123,7 +124,7 @@ def _longest_first(drawn: Int, length_us: Int) -> Int:
     return drawn[np.argsort(-length_us[drawn], kind="stable")[:BARS_MAX]]
 
 
-def _slots(lane: Int, start_us: Int, end_us: Int) -> Int:
+def lowest_free_slots(lane: Int, start_us: Int, end_us: Int) -> Int:
     """The lowest free row within its lane for each bar, by (lane, start)."""
     slot = np.zeros(len(lane), np.int64)
     current = -1

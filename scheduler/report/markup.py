@@ -5,9 +5,10 @@ Decides the markup of what is not a picture; must never compute a figure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 
+from scheduler.fleet import Fleet
 from scheduler.offline_plan import OfflinePlan
 from scheduler.report import words
 from scheduler.report.gpu_table import GpuRow
@@ -30,23 +31,48 @@ _TERMS = (
 
 def header(plan: OfflinePlan, active_session_s: float) -> str:
     """Name, verdict, what it is a plan of, and the big figures."""
-    nodes = sum(pool.nodes for pool in plan.fleet.pools)
-    capacity: dict[str, int] = {}
-    for pool in plan.fleet.pools:
-        capacity[pool.gpu_type] = capacity.get(pool.gpu_type, 0) + pool.nodes * pool.gpus_per_node
-    fleet = " + ".join(f"{count:,} {name}" for name, count in capacity.items())
     sessions, periods = words.counted(plan.sessions, "session"), words.counted(plan.periods, "active period")
     facts = (
         ("Trace", f"{sessions}, {periods}, {words.duration(plan.horizon_s)}"),
-        ("Fleet", f"{fleet} on {words.counted(nodes, 'node')}, {plan.fleet.batching} batching"),
+        ("Fleet", fleet_words(plan.fleet)),
         ("Epoch", words.duration(plan.fleet.epoch_s)),
         ("Minimised", words.minimised(plan)),
     )
+    return page_header(
+        brand="Epochal offline plan",
+        title=plan.trace_name,
+        badge=words.verdict(plan),
+        facts=facts,
+        figures=words.big_figures(plan, active_session_s),
+    )
+
+
+def fleet_words(fleet: Fleet) -> str:
+    """ "64 h100 on 8 nodes, grouped batching"."""
+    nodes = sum(pool.nodes for pool in fleet.pools)
+    capacity: dict[str, int] = {}
+    for pool in fleet.pools:
+        capacity[pool.gpu_type] = capacity.get(pool.gpu_type, 0) + pool.nodes * pool.gpus_per_node
+    held = " + ".join(f"{count:,} {name}" for name, count in capacity.items())
+    return f"{held} on {words.counted(nodes, 'node')}, {fleet.batching} batching"
+
+
+def page_header(
+    *,
+    brand: str,
+    title: str,
+    badge: str,
+    facts: Iterable[tuple[str, str]],
+    figures: Iterable[words.Figure],
+    alarming: bool = False,
+) -> str:
+    """Name, verdict, facts, and the big figures, of any page."""
     listed = "".join(f"<li><b>{name}</b> {escape(text)}</li>" for name, text in facts)
-    cards = "".join(_card(figure) for figure in words.big_figures(plan, active_session_s))
+    cards = "".join(_card(figure) for figure in figures)
+    shade = "badge alarming" if alarming else "badge"
     return (
-        '<header><div class="inner"><p class="brand">Epochal offline plan</p><div class="title">'
-        f'<h1>{escape(plan.trace_name)}</h1><span class="badge">{escape(words.verdict(plan))}</span></div>'
+        f'<header><div class="inner"><p class="brand">{escape(brand)}</p><div class="title">'
+        f'<h1>{escape(title)}</h1><span class="{shade}">{escape(badge)}</span></div>'
         f'<ul class="facts">{listed}</ul><dl class="figures">{cards}</dl></div></header>'
     )
 
@@ -102,7 +128,6 @@ def _row(row: GpuRow) -> str:
 
 def notes(plan: OfflinePlan) -> str:
     """Definitions, provenance, versions."""
-    terms = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in _TERMS)
     overrides = "; ".join(f"{key}: {why}" for key, why in plan.overrides.items()) or "none"
     versions = ", ".join(f"{name} {version}" for name, version in sorted(plan.solver.versions.items())) or "not given"
     facts = (
@@ -110,5 +135,10 @@ def notes(plan: OfflinePlan) -> str:
         ("trace", f"sha256 {plan.trace_sha256}"),
         ("versions", f"{versions}; seed {plan.solver.seed}"),
     )
-    origin = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts)
-    return f'<section id="notes"><h2>Terms and origin</h2><dl class="terms">{terms}{origin}</dl></section>'
+    return terms((*_TERMS, *facts))
+
+
+def terms(entries: Iterable[tuple[str, str]]) -> str:
+    """A section of words and what they mean."""
+    listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in entries)
+    return f'<section id="notes"><h2>Terms and origin</h2><dl class="terms">{listed}</dl></section>'

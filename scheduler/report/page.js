@@ -84,7 +84,7 @@
 
   function filled(name, area, colour, more) {
     return Object.assign({
-      type: "scatter", mode: "lines", fill: "toself", fillcolor: colour, line: { width: 0, color: colour },
+      type: "scatter", mode: "lines", fill: "toself", fillcolor: colour, line: { width: 0, color: colour, simplify: false }, // bars of less than a pixel, too
       x: area.x, y: area.y, name: plain(name), hoverinfo: "skip", connectgaps: false,
     }, more || {});
   }
@@ -102,7 +102,7 @@
   }
 
   function tracesOf(w) {
-    const { on, bars, moves } = w, look = page.lanes.look, thick = (2 * HALF) / w.slots;
+    const { on, bars, moves } = w, look = page.lanes.look, thick = (lane) => (2 * HALF) / w.slots[lane];
     const top = (lane) => lane - HALF - 0.04, bottom = (lane) => lane + HALF + 0.04;
     const traces = [
       filled("GPU on (paid)", path(on.lane.length, (i) => on.on[i], (i) => on.off[i],
@@ -111,26 +111,31 @@
         (i) => top(on.lane[i]), (i) => bottom(on.lane[i])), look.starting,
       { fillpattern: { shape: "/", size: 5, solidity: 0.35, bgcolor: look.paid, fgcolor: look.hatch, fillmode: "replace" } }),
     ];
-    const inset = Math.min(0.5 / w.px, thick * 0.08);
+    const inset = (lane) => Math.min(0.5 / w.px, thick(lane) * 0.08);
     page.lanes.profiles.forEach((profile, k) => {
-      const y = (i) => bars.lane[i] - HALF + bars.slot[i] * thick;
+      const y = (i) => bars.lane[i] - HALF + bars.slot[i] * thick(bars.lane[i]);
       traces.push(filled(profile.name, path(bars.lane.length, (i) => bars.start[i], (i) => bars.end[i],
-        (i) => y(i) + inset, (i) => y(i) + thick - inset, (i) => bars.profile[i] === k), profile.colour));
+        (i) => y(i) + inset(bars.lane[i]), (i) => y(i) + bars.high[i] * thick(bars.lane[i]) - inset(bars.lane[i]),
+        (i) => bars.profile[i] === k), profile.colour));
     });
-    if (moves.at.length) {
+    // Moves between a GPU and host memory are drawn first, and paler than migrations.
+    for (const host of [1, 0]) {
       const x = [], y = [], ends = [], lanes = [], marks = [];
       for (let i = 0; i < moves.at.length; i++) {
-        x.push(moves.at[i], moves.at[i], null);
+        if (moves.host[i] !== host) continue;
+        x.push(moves.from[i], moves.at[i], null);
         y.push(moves.source[i], moves.target[i], null);
         ends.push(moves.at[i]);
         lanes.push(moves.target[i]);
         marks.push(moves.target[i] > moves.source[i] ? "triangle-down" : "triangle-up");
       }
-      const many = moves.at.length > 150;
-      traces.push({ type: "scatter", mode: "lines", x, y, line: { width: many ? 0.6 : 1, color: look.move },
-        opacity: many ? 0.45 : 0.85, name: "migration", hoverinfo: "skip", legendgroup: "m", showlegend: false });
-      traces.push({ type: "scatter", mode: "markers", x: ends, y: lanes, hoverinfo: "skip", name: "migration",
-        legendgroup: "m", marker: { symbol: marks, size: many ? 5 : 8, color: look.move, line: { width: 1, color: "#fff" } } });
+      if (!ends.length) continue;
+      const many = ends.length > 150, crowd = ends.length > 600, name = host ? "to or from host memory" : "migration";
+      const colour = host ? look.hatch : look.move, size = host || crowd ? 4 : many ? 5 : 8;
+      traces.push({ type: "scatter", mode: "lines", x, y, line: { width: host || many ? 0.6 : 1, color: colour },
+        opacity: crowd ? 0.12 : host || many ? 0.45 : 0.85, name, hoverinfo: "skip", showlegend: false });
+      traces.push({ type: "scatter", mode: "markers", x: ends, y: lanes, hoverinfo: "skip", name,
+        marker: { symbol: marks, size, color: colour, line: { width: host || crowd ? 0 : 1, color: "#fff" } } });
     }
     return traces;
   }
@@ -187,10 +192,11 @@
   function barAt(w, time, y) {
     const lane = Math.round(y);
     if (lane < 0 || lane >= w.gpus.length) return null;
-    const slot = Math.floor(((y - lane + HALF) / (2 * HALF)) * w.slots);
+    const slot = Math.floor(((y - lane + HALF) / (2 * HALF)) * w.slots[lane]);
     let found = -1;
     for (let i = w.first[lane]; i < w.first[lane + 1]; i++) {
-      if (w.bars.slot[i] === slot && w.bars.start[i] <= time && time < w.bars.end[i]) { found = i; break; }
+      const above = w.bars.slot[i] + w.bars.high[i];
+      if (w.bars.slot[i] <= slot && slot < above && w.bars.start[i] <= time && time < w.bars.end[i]) { found = i; break; }
     }
     let on = -1;
     for (let i = 0; i < w.on.lane.length; i++) {
@@ -230,7 +236,21 @@
     tip.style.top = (event.clientY + 18 + high > window.innerHeight ? event.clientY - high - 10 : event.clientY + 18) + "px";
   }
 
-  pending.push(showWindow(0).then(() => {
+  // Panels: one per trace, of which one is seen.
+  function showPanel(index) {
+    for (const key of document.querySelectorAll("[data-choose]")) {
+      key.setAttribute("aria-pressed", String(Number(key.dataset.choose) === index));
+    }
+    for (const panel of document.querySelectorAll("[data-panel]")) {
+      panel.hidden = Number(panel.dataset.panel) !== index;
+      if (!panel.hidden) for (const plot of panel.querySelectorAll(".js-plotly-plot")) Plotly.Plots.resize(plot);
+    }
+  }
+  for (const key of document.querySelectorAll("[data-choose]")) {
+    key.addEventListener("click", () => { showPanel(Number(key.dataset.choose)); });
+  }
+
+  if (lanesBox) pending.push(showWindow(0).then(() => {
     lanesBox.addEventListener("mousemove", explain);
     lanesBox.addEventListener("mouseleave", () => { tip.hidden = true; });
     lanesBox.on("plotly_relayout", (change) => {
@@ -245,5 +265,5 @@
     }
   }));
 
-  Promise.all(pending).then(() => { document.documentElement.dataset.ready = "yes"; });
+  Promise.all(pending).then(() => { showPanel(0); document.documentElement.dataset.ready = "yes"; });
 })();

@@ -5,19 +5,14 @@ Decides what stands where on the page; must never compute what is shown.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from typing import Any
-
-import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from scheduler.offline_plan import OfflinePlan
 from scheduler.report import figures, lane_payload, markup, theme
 from scheduler.report.bound import needed_of
+from scheduler.report.document import Page, document
 from scheduler.report.gpu_table import gpu_rows
 from scheduler.report.lanes import BARS_MAX, Lanes, heat_map, is_crowded, windows_of
 from scheduler.report.schedule import US_PER_S, Schedule, schedule_of
@@ -35,7 +30,7 @@ def render_report(plan: OfflinePlan, trace: Trace, comparison: Mapping[str, floa
     compared = {} if comparison is None else comparison
     schedule = schedule_of(plan, trace)
     active_s = float((schedule.periods.end_us - schedule.periods.start_us).sum()) / US_PER_S
-    page = _Page(figures={}, payload={})
+    page = Page(figures={}, payload={})
     body = [
         markup.header(plan, active_s),
         "<main>",
@@ -48,26 +43,10 @@ def render_report(plan: OfflinePlan, trace: Trace, comparison: Mapping[str, floa
     if plan.frontier is not None:
         body.append(_frontier(page, schedule, plan))
     body += [markup.gpu_table(gpu_rows(schedule)), markup.notes(plan), "<footer>Written by Epochal.</footer></main>"]
-    return _document(plan, "".join(body), page)
+    return document(f"{plan.trace_name} - Epochal plan", "".join(body), page)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Page:
-    """What the script draws: plotly figures by name, and the swim-lanes. Filled section by section."""
-
-    figures: dict[str, Any]
-    payload: dict[str, Any]
-
-    def plot(self, name: str, figure: go.Figure, **attributes: object) -> str:
-        """Keep the figure, and give the element that it is drawn into."""
-        self.figures[name] = json.loads(figure.to_json())
-        self.figures[name]["layout"].pop("template", None)
-        height = figure.layout.height
-        extra = "".join(f' data-{key}="{escape(str(value))}"' for key, value in attributes.items())
-        return f'<div class="plot" data-figure="{name}"{extra} style="height:{height}px"></div>'
-
-
-def _demand(page: _Page, schedule: Schedule, plan: OfflinePlan) -> str:
+def _demand(page: Page, schedule: Schedule, plan: OfflinePlan) -> str:
     edges_us = edges_of(schedule)
     needed = needed_of(schedule, plan.needed)
     series = demand_series(schedule, needed, edges_us)
@@ -89,7 +68,7 @@ def _demand(page: _Page, schedule: Schedule, plan: OfflinePlan) -> str:
     return f'<section id="demand"><h2>Demand and GPUs</h2><p>{line} {how}</p>{drawn}</section>'
 
 
-def _lanes(page: _Page, schedule: Schedule, trace: Trace) -> str:
+def _lanes(page: Page, schedule: Schedule, trace: Trace) -> str:
     windows = windows_of(schedule)
     session_ids = trace.sessions["session_id"]
     page.payload.update(_lane_look(schedule))
@@ -143,7 +122,7 @@ def _lane_look(schedule: Schedule) -> dict[str, Any]:
         "look": {
             "paid": theme.PAID,
             "starting": theme.STARTING,
-            "hatch": "#8fa0b2",
+            "hatch": theme.HATCH,
             "move": theme.INK,
             "left": lane_payload.left_margin(schedule),
             "font": {"family": theme.FONT, "size": 12, "color": theme.MUTED},
@@ -154,7 +133,7 @@ def _lane_look(schedule: Schedule) -> dict[str, Any]:
 
 def _key(schedule: Schedule) -> str:
     colours = theme.profile_colours(len(schedule.fleet.profiles))
-    hatched = f"repeating-linear-gradient(135deg,#8fa0b2 0 2px,{theme.PAID} 2px 5px)"
+    hatched = f"repeating-linear-gradient(135deg,{theme.HATCH} 0 2px,{theme.PAID} 2px 5px)"
     entries = [(name, colour) for name, colour in zip(schedule.fleet.profiles, colours, strict=True)]
     entries += [("GPU on (paid)", theme.PAID), ("GPU starting up (paid, not usable)", hatched)]
     listed = "".join(f'<li><i style="background:{colour}"></i>{escape(name)}</li>' for name, colour in entries)
@@ -163,7 +142,7 @@ def _key(schedule: Schedule) -> str:
     return f'<ul class="key">{listed}{arrow}</ul>'
 
 
-def _latency(page: _Page, schedule: Schedule) -> str:
+def _latency(page: Page, schedule: Schedule) -> str:
     series = latency_series(schedule, edges_of(schedule))
     drawn = page.plot("latency", figures.latency_figure(schedule, series, lane_payload.left_margin(schedule)), timed=1)
     width = duration(float(series.edges_us[1] - series.edges_us[0]) / US_PER_S)
@@ -174,7 +153,7 @@ def _latency(page: _Page, schedule: Schedule) -> str:
     return f'<section id="latency"><h2>Chunk latency</h2><p>{text}</p>{drawn}</section>'
 
 
-def _cost(page: _Page, schedule: Schedule, plan: OfflinePlan, comparison: Mapping[str, float]) -> str:
+def _cost(page: Page, schedule: Schedule, plan: OfflinePlan, comparison: Mapping[str, float]) -> str:
     parts = cost_parts(schedule)
     gpu_dollars = float(parts.total.sum())
     share = float(parts.used.sum()) / gpu_dollars if gpu_dollars else 0.0
@@ -196,24 +175,9 @@ def _cost(page: _Page, schedule: Schedule, plan: OfflinePlan, comparison: Mappin
     )
 
 
-def _frontier(page: _Page, schedule: Schedule, plan: OfflinePlan) -> str:
+def _frontier(page: Page, schedule: Schedule, plan: OfflinePlan) -> str:
     assert plan.frontier is not None
-    figure = figures.frontier_figure(plan.frontier, schedule, plan.objective.total_dollars)
+    target_ms = schedule.fleet.target.chunk_latency_ms
+    figure = figures.frontier_figure(plan.frontier, target_ms, plan.objective.total_dollars)
     text = "What other latency targets would cost. The shaded band is not proven; the labels are its share, the gap."
     return f'<section id="frontier"><h2>Cost against latency</h2><p>{text}</p>{page.plot("frontier", figure)}</section>'
-
-
-def _document(plan: OfflinePlan, body: str, page: _Page) -> str:
-    """The whole text. `<` is written as an escape in data, so that no name ends the script."""
-    data = json.dumps({"figures": page.figures, "lanes": page.payload}, separators=(",", ":"), allow_nan=False)
-    here = files("scheduler.report")
-    style = here.joinpath("page.css").read_text("utf-8")
-    script = here.joinpath("page.js").read_text("utf-8")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<link rel=icon href=\"data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E\">"
-        f"<title>{escape(plan.trace_name)} - Epochal plan</title><style>{style}</style></head><body>{body}"
-        f'<script type="application/json" id="page-data">{data.replace("<", chr(92) + "u003c")}</script>'
-        f"<script>{get_plotlyjs()}</script><script>{script}</script></body></html>"
-    )

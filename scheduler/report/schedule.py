@@ -109,7 +109,7 @@ def schedule_of(plan: OfflinePlan, trace: Trace) -> Schedule:
     A profile left out in the trace is the fleet's default, or its only one. Every session of the plan is in the trace.
     """
     fleet = plan.fleet
-    gpus = _gpus(plan)
+    gpus = gpus_of(plan.gpus, fleet)
     session_profiles = _session_profiles(trace, fleet)
     periods_of = trace.periods["session_index"].to_numpy().astype(np.int64)
     periods = Periods(
@@ -135,13 +135,14 @@ def schedule_of(plan: OfflinePlan, trace: Trace) -> Schedule:
         moves=_moves(placed, periods_of, periods, gpus, fleet),
         contents=contents,
         latency_ms=chunk_latency_ms_mixed(fleet, types, contents.counts),
-        load=_load(fleet, types, contents),
+        load=load_of(fleet, types, contents),
     )
 
 
-def _gpus(plan: OfflinePlan) -> Gpus:
-    types = list(plan.fleet.gpu_types)
-    rows = plan.gpus.select("gpu_id", "gpu_type", "node").unique(maintain_order=True).rows()
+def gpus_of(table: pl.DataFrame, fleet: Fleet) -> Gpus:
+    """The physical GPUs in a table with `gpu_id`, `gpu_type` and `node`."""
+    types = list(fleet.gpu_types)
+    rows = table.select("gpu_id", "gpu_type", "node").unique(maintain_order=True).rows()
     rows.sort(key=lambda row: (types.index(row[1]), _natural(row[2]), _natural(row[0])))
     return Gpus(
         gpu_id=tuple(row[0] for row in rows),
@@ -155,7 +156,7 @@ def _natural(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 
-def _indexed(column: pl.Series, values: tuple[str, ...] | list[str]) -> Int:
+def indexed(column: pl.Series, values: tuple[str, ...] | list[str]) -> Int:
     """The position in `values` of each entry of `column`."""
     index = pl.DataFrame({"key": pl.Series(values, dtype=pl.String), "index": np.arange(len(values), dtype=np.int64)})
     found = pl.DataFrame({"key": column}).join(index, on="key", how="left", maintain_order="left")["index"]
@@ -171,11 +172,11 @@ def microseconds(seconds: pl.Series) -> Int:
 
 def _session_profiles(trace: Trace, fleet: Fleet) -> Int:
     default = fleet.default_profile or next(iter(fleet.profiles))
-    return _indexed(trace.sessions["profile"].fill_null(default), list(fleet.profiles))
+    return indexed(trace.sessions["profile"].fill_null(default), list(fleet.profiles))
 
 
 def _on(plan: OfflinePlan, gpus: Gpus) -> OnIntervals:
-    gpu_index = _indexed(plan.gpus["gpu_id"], gpus.gpu_id)
+    gpu_index = indexed(plan.gpus["gpu_id"], gpus.gpu_id)
     startup_us = np.array([round(t.startup_s * US_PER_S) for t in plan.fleet.gpu_types.values()], np.int64)
     on_us, off_us = microseconds(plan.gpus["on_s"]), microseconds(plan.gpus["off_s"])
     order = np.lexsort((on_us, gpu_index))
@@ -185,13 +186,13 @@ def _on(plan: OfflinePlan, gpus: Gpus) -> OnIntervals:
 
 
 def _placed(plan: OfflinePlan, trace: Trace, gpus: Gpus, session_profiles: Int) -> Placed:
-    session_index = _indexed(plan.placements["session_id"], trace.sessions["session_id"].to_list())
+    session_index = indexed(plan.placements["session_id"], trace.sessions["session_id"].to_list())
     start_us, end_us = microseconds(plan.placements["start_s"]), microseconds(plan.placements["end_s"])
     order = np.lexsort((start_us, session_index))
     return Placed(
         session_index=session_index[order],
         profile_index=session_profiles[session_index[order]],
-        gpu_index=_indexed(plan.placements["gpu_id"], gpus.gpu_id)[order],
+        gpu_index=indexed(plan.placements["gpu_id"], gpus.gpu_id)[order],
         start_us=start_us[order],
         end_us=end_us[order],
     )
@@ -230,7 +231,7 @@ def _period_of(placed: Placed, periods_of: Int, periods: Periods) -> Int:
     return found[len(periods_of) :]
 
 
-def _load(fleet: Fleet, types: Int, contents: Occupancy) -> Float:
+def load_of(fleet: Fleet, types: Int, contents: Occupancy) -> Float:
     """sum_k sessions of k / seats for k: 1 is as full as sessions of one profile alone could make the GPU."""
     per_session = np.array([1.0 / np.maximum(seats(fleet, gpu_type), 1) for gpu_type in fleet.gpu_types])
     total: Float = (contents.counts * per_session[types]).sum(axis=1)

@@ -23,6 +23,8 @@ ZERO_MS = 978_307_200_000
 WORST = "#98a5b3"
 ALARM = "#D55E00"  # targets, and what misses them
 UNSERVED = "#7a1f5c"
+HATCH = "#8fa0b2"  # of a GPU that starts up
+SUSPENDED = "#8d99a6"
 PARTS = ("#2f6d8f", "#8fb8cd", "#c9d3dc", "#e3d5b8")  # seats used, seats free, empty, starting up
 TYPES = ("#44566b", "#8a9bae", "#c3cdd8", "#6f7f5f", "#b5a27c")
 HEAT = ((0.0, "#eef2f5"), (0.25, "#c2d9e6"), (0.5, "#7fb0cb"), (0.75, "#3a7ea6"), (1.0, "#0b4a73"))
@@ -34,6 +36,12 @@ def profile_colours(count: int) -> tuple[str, ...]:
     """One colour per profile, the same in every picture; beyond nine they repeat."""
     colours = _FEW if count <= len(_FEW) else _MANY
     return tuple(colours[index % len(colours)] for index in range(count))
+
+
+def tint(colour: str) -> str:
+    """The same hue, much lighter: a session that is there and wants nothing."""
+    parts = (int(colour[index : index + 2], 16) for index in (1, 3, 5))
+    return "#" + "".join(f"{round(0.38 * part + 0.62 * 255):02x}" for part in parts)
 
 
 def clock_ms(since_start_us: Any) -> Any:

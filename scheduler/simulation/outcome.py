@@ -5,7 +5,8 @@ Decides which figures there are and how they are named; must never know how they
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from html import escape
 from typing import Any
 
 import polars as pl
@@ -148,6 +149,11 @@ class Tables:
     latencies: pl.DataFrame
     rounds: pl.DataFrame | None  # only where asked for
 
+    def by_name(self) -> dict[str, pl.DataFrame]:
+        """Those that there are."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: table for name, table in found.items() if table is not None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -155,3 +161,30 @@ class Outcome:
 
     summary: Summary
     tables: Tables
+
+    def to_polars(self) -> dict[str, pl.DataFrame]:
+        """Every table of the run by name."""
+        return self.tables.by_name()
+
+    def headline(self) -> dict[str, str]:
+        """The figures people ask for first, in words and units."""
+        run = self.summary
+        chunk, first, plan = run.chunk_latency_ms, run.first_chunk_ms, run.planning_ms
+        return {
+            "Run": f"{run.policy} on {run.trace}, fleet {run.fleet or '-'}, seed {run.seed}",
+            "Demand": f"{run.sessions:,} sessions, {run.chunks:,} chunks in {run.horizon_s / 3600:,.2f} h",
+            "GPUs": f"${run.gpu_dollars:,.2f} for {run.gpu_hours:,.2f} h, {run.gpus_max:,} at most",
+            "Chunk latency": f"p50 {chunk.p50:,.0f}, p99 {chunk.p99:,.0f}, max {chunk.max:,.0f} ms",
+            "First chunk": f"p50 {first.p50:,.0f}, p99 {first.p99:,.0f}, max {first.max:,.0f} ms",
+            "Late": f"{run.late_chunk_ratio:.3%} of chunks, {run.late_first_chunk_ratio:.3%} of first chunks",
+            "Stalls": f"{run.stall_seconds:,.1f} s; {run.continuous_play_ratio:.2%} of periods play without one",
+            "Unserved": f"{run.unserved_session_seconds:,.1f} session-seconds",
+            "Moves": f"{run.migrations:,} migrations ({run.migrated_gib:,.1f} GiB), {run.resumes:,} resumes",
+            "Gap": f"p50 {run.gap.p50:.2%}, p99 {run.gap.p99:.2%}, max {run.gap.max:.2%}; {run.fallbacks:,} fallbacks",
+            "Planning": f"p50 {plan.p50:,.1f}, p99 {plan.p99:,.1f}, max {plan.max:,.1f} ms",
+            "Took": f"{run.seconds:,.1f} s",
+        }
+
+    def _repr_html_(self) -> str:
+        cells = (f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in self.headline().items())
+        return f"<table>{''.join(cells)}</table>"

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 NAME = "cpsat"
 RESERVE_SHARE = 0.1
 BUILD_S_PER_CELL = 200e-6  # per GPU and class, with all that follows from it
-PARAMETERS: dict[str, Any] = {"num_workers": 1, "linearization_level": 2}
+# Catching SIGINT would take the handler away from whoever has one.
+PARAMETERS: dict[str, Any] = {"num_workers": 1, "linearization_level": 2, "catch_sigint_signal": False}
 
 
 def solve(problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, bounds: Bounds) -> Found:
