@@ -110,7 +110,7 @@ def _fleet(choice: Choice) -> Fleet:
     state_gib = {name: choice.among([0.25, 0.1, 0.5, 0.03]) for name in profiles}
     data: dict[str, Any] = {
         "format": "epochal.fleet/1",
-        "epoch_s": choice.among([2.0, 1.0, 1.5, 0.7]),
+        "epoch_s": choice.among([2.0, 1.0, 1.5, 0.7, 5.0]),
         "batching": batching,
         "gpu_types": {
             name: {
@@ -123,9 +123,9 @@ def _fleet(choice: Choice) -> Fleet:
         },
         "pools": _pools(choice, types),
         "links": {
-            "device_host_gb_s": choice.among([1.0, 0.3, 50.0]),
-            "device_device_gb_s": choice.among([1.0, 0.7, 300.0]),
-            "node_node_gb_s": choice.among([0.5, 0.3, 1.0, 35.0]),
+            "device_host_gb_s": choice.among([1.0, 0.3, 0.1, 50.0]),
+            "device_device_gb_s": choice.among([1.0, 0.7, 0.2, 300.0]),
+            "node_node_gb_s": choice.among([0.5, 0.3, 0.1, 1.0, 35.0]),
             "latency_ms": choice.among([8.0, 0.0, 0.5, 100.0]),
         },
         "default_profile": "p",
@@ -194,10 +194,10 @@ def _add_costs(choice: Choice, data: dict[str, Any], types: list[str]) -> None:
 
 
 def _trace(choice: Choice, fleet: Fleet) -> Trace:
-    count = choice.among([3, 1, 2, 5, 8, 15])
+    count, stretch = choice.among([3, 1, 5, 8, 15]), choice.among([1, 1, 2, 6])
     bodies = []
     for index in range(count):
-        marks = sorted({_instant(choice, fleet) for _ in range(2 * choice.among([1, 2, 1, 3]))})
+        marks = sorted({_instant(choice, fleet, stretch) for _ in range(2 * choice.among([1, 2, 1, 3, 4]))})
         marks = marks[: len(marks) // 2 * 2] or [0, 500_000]
         periods = list(zip(marks[::2], marks[1::2], strict=True))
         profile = choice.among([None, *fleet.profiles])
@@ -212,25 +212,25 @@ def _trace(choice: Choice, fleet: Fleet) -> Trace:
     )
 
 
-def _instant(choice: Choice, fleet: Fleet) -> int:
-    """In microseconds; often one at which something else happens too."""
+def _instant(choice: Choice, fleet: Fleet, stretch: int = 1) -> int:
+    """In microseconds, within about six seconds or `stretch` times as many; often something else happens then too."""
     chunk_s = next(iter(fleet.profiles.values())).chunk_s
     match choice.among(["tenth", "epoch", "chunk", "any", "beside"]):
         case "epoch":
-            return choice.whole(0, 4) * round(fleet.epoch_s * 1e6)
+            return choice.whole(0, 4 * stretch) * round(fleet.epoch_s * 1e6)
         case "chunk":
-            return choice.whole(0, 12) * round(chunk_s * 1e6)
+            return choice.whole(0, 12 * stretch) * round(chunk_s * 1e6)
         case "any":
-            return choice.whole(0, 6_000_000)
+            return choice.whole(0, 6_000_000 * stretch)
         case "beside":
-            return choice.whole(1, 4) * round(fleet.epoch_s * 1e6) + choice.among([-1, 1])
+            return choice.whole(1, 4 * stretch) * round(fleet.epoch_s * 1e6) + choice.among([-1, 1])
         case _:
-            return choice.whole(0, 60) * 100_000
+            return choice.whole(0, 60 * stretch) * 100_000
 
 
 def _faults(choice: Choice, fleet: Fleet, horizon_us: int) -> tuple[Failure | Straggler, ...]:
     faults: list[Failure | Straggler] = []
-    for _ in range(choice.among([0, 0, 1, 3])):
+    for _ in range(choice.among([0, 0, 1, 2, 4])):
         at_s = min(_instant(choice, fleet), horizon_us) / 1e6
         draw = choice.whole(0, 7)
         if choice.among([True, False]):
