@@ -64,6 +64,21 @@ class ClusterState:
         wanting = Counter(s.profile for s in self._sessions.values() if s.status in ("active", "waiting"))
         self._past = HistoryKeeper(snapshot.history, wanting)
 
+    @property
+    def gpus(self) -> Mapping[GpuId, Gpu]:
+        """As they are now, without a copy: the next event changes what is seen here."""
+        return self._gpus
+
+    @property
+    def sessions(self) -> Mapping[SessionId, Session]:
+        """As `gpus`."""
+        return self._sessions
+
+    @property
+    def moves(self) -> Mapping[SessionId, MoveInFlight]:
+        """As `gpus`."""
+        return self._moves
+
     def snapshot(self) -> Snapshot:
         """The state now, as a value."""
         return Snapshot(

@@ -41,7 +41,7 @@ def formulate(trace: Trace, fleet: Fleet, *, gpus: Mapping[str, int] | None, sta
     `gpus` fixes the GPUs of each type, on throughout (latency mode). Raises `BadInputError` for sessions without a
     profile, unknown profiles, and profiles that fit on no GPU of the pools.
     """
-    class_of_session, profiles = _classes(trace, fleet)
+    class_of_session, profiles = session_classes(trace, fleet)
     sessions = trace.periods["session_index"].to_numpy()
     start_us = trace.periods["start_us"].to_numpy().astype(np.int64)
     end_us = trace.periods["end_us"].to_numpy().astype(np.int64)
@@ -86,7 +86,7 @@ def formulate(trace: Trace, fleet: Fleet, *, gpus: Mapping[str, int] | None, sta
     )
 
 
-def _classes(trace: Trace, fleet: Fleet) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+def session_classes(trace: Trace, fleet: Fleet) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
     """Class index of every session, and the profiles in use."""
     default = fleet.default_profile or (next(iter(fleet.profiles)) if len(fleet.profiles) == 1 else None)
     named = trace.sessions["profile"]

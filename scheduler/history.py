@@ -28,12 +28,20 @@ class HistoryKeeper:
         self._active = defaultdict(int, active)
         for profile, count in active.items():
             self._most[profile] = max(count, self._most.get(profile, 0))
+        self._told_active_max: dict[str, tuple[int, ...]] | None = None  # None: changed since it was told
+        self._told_idle_s: dict[str, tuple[float, ...]] = {}  # [profile] is missing where it changed since
 
     def history(self) -> History:
+        """What did not change since the last call is shared with it: a snapshot is taken at every step."""
+        if self._told_active_max is None:
+            self._told_active_max = {profile: tuple(counts) for profile, counts in self._active_max.items()}
+        for profile, lengths in self._idle_s.items():
+            if profile not in self._told_idle_s:
+                self._told_idle_s[profile] = tuple(lengths)
         return History(
             epoch_s=self._epoch_s,
-            active_max={profile: tuple(counts) for profile, counts in self._active_max.items()},
-            idle_s={profile: tuple(lengths) for profile, lengths in self._idle_s.items()},
+            active_max=dict(self._told_active_max),
+            idle_s={profile: self._told_idle_s[profile] for profile in self._idle_s},
             gone=dict(self._gone),
             scale_in_wanted_since_s=dict(self._scale_in_wanted_since_s),
             active_max_now=dict(self._most),
@@ -52,6 +60,7 @@ class HistoryKeeper:
             counts.append(self._most.get(profile, 0))
             del counts[:-EPOCHS_MAX]
         self._most = {profile: count for profile, count in self._active.items() if count}
+        self._told_active_max = None
 
     def returned(self, profile: str, idle_s: float) -> None:
         """A session was idle that long and came back."""
@@ -71,6 +80,7 @@ class HistoryKeeper:
 
     def _forget(self, profile: str) -> None:
         """When full, the older half of the returns goes, and as large a part of the others: their ratio stays."""
+        self._told_idle_s.pop(profile, None)
         lengths = self._idle_s.get(profile, [])
         if len(lengths) + self._gone[profile] > IDLE_TIMES_MAX:
             del lengths[: len(lengths) // 2]

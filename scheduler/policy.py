@@ -48,6 +48,6 @@ class Prepared:
     name: str
     policy: Policy
     planning_s: float  # stated time from a snapshot until its plan takes effect, in runs that repeat
-    gpus_at_start: Mapping[str, int] = field(default_factory=dict)  # GPU type -> usable at 0, beyond `gpus_min`
+    gpus_at_start: Mapping[str, int] = field(default_factory=dict)  # GPU type -> usable at 0, with `gpus_min`
     work: int = 100  # of the budget of a step at an epoch boundary, in runs that repeat
     work_early: int = 5

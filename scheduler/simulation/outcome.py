@@ -34,9 +34,9 @@ MOVES: dict[str, type[pl.DataType]] = {
     "source": pl.String,  # null: host memory, or no state yet
     "target": pl.String,  # null: host memory
     "start_s": pl.Float64,  # from here on both sides hold the state
-    "freeze_s": pl.Float64,  # from here on it travels
+    "freeze_s": pl.Float64,  # from here on it travels; null: it was over before
     "end_s": pl.Float64,
-    "gib": pl.Float64,
+    "gib": pl.Float64,  # 0 for a place
     "reason": pl.String,
     "result": pl.String,  # done, failed, cancelled (the session closed)
 }
@@ -81,7 +81,7 @@ LATENCIES: dict[str, type[pl.DataType]] = {  # the distribution of chunk latenci
 ROUNDS: dict[str, type[pl.DataType]] = {  # runs of equal batch rounds, where asked for
     "gpu_id": pl.String,
     "start_s": pl.Float64,  # of the first
-    "every_s": pl.Float64,  # from one begin to the next
+    "every_s": pl.Float64,  # from one begin to the next; 0 where there is one only
     "rounds": pl.Int64,
     "latency_ms": pl.Float64,
     "sessions": pl.Int64,
