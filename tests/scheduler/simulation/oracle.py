@@ -89,7 +89,6 @@ class _Steps:
     computing: tuple[int, Decision] | None = None  # when it takes effect
     waves: list[list[Move]] = field(default_factory=list)  # that have not begun
     under_way: set[SessionId] = field(default_factory=set)  # moves of the wave that has
-    beginning: bool = False
 
 
 def run_oracle(
@@ -270,7 +269,7 @@ class _Run:
         late = not first and latency > round(self.fleet.target_ms(period.profile) * 1000)
         period.chunks += 1
         period.late_chunks += late
-        self.books.chunks.append((self.now, latency, late))
+        self.books.chunks.append((len(self.books.epochs), latency, late))
         if first:
             period.first_chunk = self.now
             period.empty = self.now + self.chunk[period.profile]
@@ -283,31 +282,24 @@ class _Run:
 
     def _transfers_end(self) -> None:
         for transfer in list(self.transfers):
-            if transfer.ends_at is not None and transfer.ends_at <= self.now and transfer in self.transfers:
+            if transfer.ends_at is not None and transfer.ends_at <= self.now:
                 self._arrive(transfer)
+        self._next_waves()
 
     def _arrive(self, transfer: _Transfer) -> None:
         self._drop(transfer, "done")
         self._tell(events.MoveEnded(session_id=transfer.session_id))
-        self._move_is_over(transfer.session_id)
+        self.steps.under_way.discard(transfer.session_id)
 
     def _drop(self, transfer: _Transfer, result: str) -> None:
         self.transfers.remove(transfer)
         transfer.made.end, transfer.made.result = self.now, result
 
-    def _move_is_over(self, session_id: SessionId) -> None:
-        self.steps.under_way.discard(session_id)
-        self._next_waves()
-
     def _next_waves(self) -> None:
-        steps = self.steps
-        if steps.beginning:
-            return
-        while steps.waves and not steps.under_way:
-            steps.beginning = True
-            for move in steps.waves.pop(0):
+        """They begin as long as nothing of the wave before is under way."""
+        while self.steps.waves and not self.steps.under_way:
+            for move in self.steps.waves.pop(0):
                 self._begin_move(move)
-            steps.beginning = False
 
     def _begin_move(self, move: Move) -> None:
         if not self._applies(move):
@@ -378,7 +370,7 @@ class _Run:
             "network": round(links.node_node_gb_s * 1e9),
         }
         for transfer in sending:
-            rate = min(bandwidth[link[0]] // users[link] for link in transfer.links)
+            rate = min(max(1, bandwidth[link[0]] // users[link]) for link in transfer.links)
             if rate != transfer.rate:
                 transfer.left -= transfer.rate * (self.now - transfer.since) // 1_000_000
                 transfer.rate, transfer.since = rate, self.now
@@ -407,10 +399,10 @@ class _Run:
     def _faults_strike(self) -> None:
         while self.faults and round(self.faults[0].at_s * 1e6) <= self.now:
             fault = self.faults.pop(0)
-            on = sorted(gpu_id for gpu_id, gpu in self.seen.gpus.items() if gpu.status in ON)
-            if not on:
+            paid = [gpu for gpu in self.gpus.values() if gpu.time_on is not None]
+            if not paid:
                 continue
-            gpu = self.gpus[on[fault.draw % len(on)]]
+            gpu = paid[fault.draw % len(paid)]
             if isinstance(fault, Straggler):
                 gpu.factor, gpu.recovers_at = fault.factor, self.now + round(fault.duration_s * 1e6)
             else:
@@ -418,7 +410,9 @@ class _Run:
 
     def _lose(self, gpu: _Gpu, fault: Failure) -> None:
         self._pay_no_longer(gpu, "lost")
-        gpu.round = gpu.ready_at = None
+        if gpu.round is not None:
+            gpu.round = gpu.begun = None
+        gpu.ready_at = None
         gpu.repaired_at = self.now + round(fault.repair_s * 1e6)
         failed = [t for t in self.transfers if gpu.gpu_id in (t.made.move.source, t.made.move.target)]
         for transfer in failed:
@@ -426,8 +420,7 @@ class _Run:
         self._tell(events.GpuLost(gpu_id=gpu.gpu_id))
         for transfer in failed:
             self.steps.under_way.discard(transfer.session_id)
-        if failed:
-            self._next_waves()
+        self._next_waves()
         if gpu.repaired_at <= self.now:
             self._be_off_again(gpu)
 
@@ -458,8 +451,8 @@ class _Run:
         for transfer in cancelled:
             self._drop(transfer, "cancelled")
         self._tell(events.SessionClosed(session_id=period.session_id))
-        if cancelled:
-            self._move_is_over(period.session_id)
+        self.steps.under_way.discard(period.session_id)
+        self._next_waves()
 
     def _period_begins(self, period: Period) -> None:
         self.open[period.session_id] = period
@@ -484,7 +477,7 @@ class _Run:
         status = Counter[str](session.status for session in self.seen.sessions.values())
         gpus = Counter(gpu.status for gpu in self.seen.gpus.values())
         paid = sum(gpu.time_on is not None for gpu in self.gpus.values())
-        self.books.epochs.append((start, self.now, status, paid, gpus["ready"]))
+        self.books.epochs.append((start, status, paid, gpus["ready"]))
         if whole:
             self._tell(events.EpochEnded())
             self.steps.epoch_due = True
@@ -522,7 +515,7 @@ class _Run:
         self.steps.waves.clear()
         self.steps.under_way.clear()
         for gpu in self.gpus.values():
-            self._turn(gpu, decision.plan.gpus[gpu.gpu_id])
+            self._turn(gpu, decision.plan.gpus.get(gpu.gpu_id, "off"))
         for event in decision.events:
             self._tell(event)
         waves: dict[int, list[Move]] = defaultdict(list)
@@ -533,9 +526,9 @@ class _Run:
 
     def _turn(self, gpu: _Gpu, aim: GpuAim) -> None:
         status = self.seen.gpus[gpu.gpu_id].status
-        pool = [g.gpu_id for g in self.gpus.values() if _pool(g) == _pool(gpu)]
-        staying = sum(self.seen.gpus[gpu_id].status in ("starting", "ready") for gpu_id in pool)
-        at_floor = status != "draining" and staying <= self.fleet.pools[int(_pool(gpu))].gpus_min
+        others = [g for g in self.gpus.values() if _pool(g) == _pool(gpu) and g is not gpu]
+        ready = sum(self.seen.gpus[other.gpu_id].status == "ready" for other in others)
+        spare = ready >= self.fleet.pools[int(_pool(gpu))].gpus_min
         if aim == "start" and status == "off":
             gpu.time_on = TimeOn(gpu.gpu_id, on=self.now)
             self.books.times_on.append(gpu.time_on)
@@ -545,7 +538,7 @@ class _Run:
                 self._become_ready(gpu)
         elif aim == "keep" and status == "draining":
             self._tell(events.GpuReady(gpu_id=gpu.gpu_id))
-        elif aim in ("drain", "stop") and status in ON and not at_floor:
+        elif aim in ("drain", "stop") and status in ON and spare:
             if aim == "stop" and not self._holds_something(gpu.gpu_id):
                 self._pay_no_longer(gpu, "stopped")
                 gpu.ready_at = None
@@ -572,10 +565,11 @@ class _Run:
             return None
         pace = min(self.chunk[period.profile] for period in members)
         paced = 0 if gpu.begun is None else gpu.begun + pace
-        return max(paced, min(self._wants_at(period) for period in members))
+        wants_at = min((at for at, _ in self._wanting(gpu, members)), default=None)
+        return None if wants_at is None else max(paced, wants_at)
 
     def _begin_round(self, gpu: _Gpu) -> None:
-        wanting = [period for period in self._members(gpu) if self._wants_at(period) <= self.now]
+        wanting = [period for at, period in self._wanting(gpu, self._members(gpu)) if at <= self.now]
         takers: list[Period] = []
         if self._may_run(gpu, wanting):
             takers = wanting
@@ -583,8 +577,6 @@ class _Run:
             for period in sorted(wanting, key=_need):
                 if self._may_run(gpu, [*takers, period]):
                     takers.append(period)
-        if not takers:
-            return
         length = self.length(gpu.gpu_type, self._counts(takers), gpu.factor)
         assert length is not None
         for period in wanting:
@@ -599,6 +591,12 @@ class _Run:
         frozen = {t.session_id for t in self.transfers if t.made.freeze is not None}
         here = [s for s in self._present() if s.status == "active" and s.gpu == gpu.gpu_id]
         return [self.open[s.session_id] for s in here if s.session_id not in frozen]
+
+    def _wanting(self, gpu: _Gpu, members: Sequence[Period]) -> Iterator[tuple[int, Period]]:
+        """Members that could run here at all, and from when on they want a chunk."""
+        for period in members:
+            if self._may_run(gpu, [period]):
+                yield self._wants_at(period), period
 
     def _wants_at(self, period: Period) -> int:
         """From when on a member wants a chunk: one has had none, or E - t < ahead_chunks * chunk_s."""

@@ -5,7 +5,6 @@ Decides how figures are counted up; must never know why anything happened.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,9 +74,9 @@ class Books:
     stays: list[tuple[SessionId, str, GpuId | None, int, int]] = field(default_factory=list)
     moves: list[MoveMade] = field(default_factory=list)
     times_on: list[TimeOn] = field(default_factory=list)
-    epochs: list[tuple[int, int, Counter[str], int, int]] = field(default_factory=list)  # start, end, status, paid, on
+    epochs: list[tuple[int, Counter[str], int, int]] = field(default_factory=list)  # begin, by status, paid, ready
     decisions: list[tuple[int, bool, Decision]] = field(default_factory=list)
-    chunks: list[tuple[int, int, bool]] = field(default_factory=list)  # delivered at, latency, whether it was late
+    chunks: list[tuple[int, int, bool]] = field(default_factory=list)  # epoch, latency, whether it was late
 
     def outcome(
         self,
@@ -95,7 +94,7 @@ class Books:
         late_firsts = sum((p.end if p.first_chunk is None else p.first_chunk) - p.start > target for p in self.periods)
         done = [made for made in self.moves if made.result == "done"]
         migrated = [made for made in done if made.move.kind == "migrate"]
-        proven = sorted(d.report.headline.gap for _, _, d in self.decisions if d.report.headline.proof)
+        proven = sorted(gap for gap in (_gap(decision) for _, _, decision in self.decisions) if gap is not None)
         summary = Summary(
             **named,
             horizon_s=horizon / 1e6,
@@ -111,7 +110,7 @@ class Books:
             chunk_latency_ms=_percentiles([latency / 1000 for latency in latencies]),
             first_chunk_ms=_percentiles([first / 1000 for first in firsts]),
             late_first_chunk_ratio=late_firsts / len(self.periods),
-            late_chunk_ratio=sum(late for _, _, late in self.chunks) / max(1, len(self.chunks)),
+            late_chunk_ratio=sum(late for _, _, late in self.chunks) / max(1, len(self.chunks) - len(firsts)),
             stall_seconds=sum(p.stall for p in self.periods) / 1e6,
             continuous_play_ratio=sum(p.chunks > 0 and p.stall == 0 for p in self.periods) / len(self.periods),
             unserved_session_seconds=sum(p.unserved for p in self.periods) / 1e6,
@@ -189,7 +188,6 @@ class Books:
         return _frame(rows, schema.MOVES)
 
     def _gpus(self, empty: Snapshot) -> pl.DataFrame:
-        order = {gpu_id: index for index, gpu_id in enumerate(empty.gpus)}
         rows = [
             (
                 t.gpu_id,
@@ -200,21 +198,18 @@ class Books:
                 None if t.off is None else t.off / 1e6,
                 t.end,
             )
-            for t in sorted(self.times_on, key=lambda t: (order[t.gpu_id], t.on))
+            for t in self.times_on
         ]
         return _frame(rows, schema.GPUS)
 
     def _epochs(self) -> pl.DataFrame:
-        """A chunk that is delivered when an epoch ends is delivered in it."""
-        ends = [end for _, end, *_ in self.epochs]
-        latencies: list[list[int]] = [[] for _ in ends]
-        late = [0] * len(ends)
-        for at, latency, is_late in self.chunks:
-            index = bisect_left(ends, at)
+        latencies: list[list[int]] = [[] for _ in self.epochs]
+        late = [0] * len(self.epochs)
+        for index, latency, is_late in self.chunks:
             latencies[index].append(latency)
             late[index] += is_late
         rows = []
-        for index, (start, _, status, paid, ready) in enumerate(self.epochs):
+        for index, (start, status, paid, ready) in enumerate(self.epochs):
             found = _percentiles([latency / 1000 for latency in sorted(latencies[index])])
             shown = (found.p50, found.p99, found.max) if latencies[index] else (None, None, None)
             counts = (status[name] for name in ("active", "waiting", "idle", "suspended"))
@@ -228,7 +223,7 @@ class Books:
                 early,
                 None,
                 decision.report.solver,
-                decision.report.headline.gap,
+                _gap(decision),
                 decision.report.fallback,
                 len(decision.plan.moves),
                 sum(aim == "start" for aim in decision.plan.gpus.values()),
@@ -237,6 +232,12 @@ class Books:
             for at, early, decision in self.decisions
         ]
         return _frame(rows, schema.DECISIONS)
+
+
+def _gap(decision: Decision) -> float | None:
+    """Of the headline; None: nothing proved a bound."""
+    report = decision.report
+    return report.headline.gap if report.tiers and report.headline.proof else None
 
 
 def _frame(rows: list[tuple[Any, ...]], columns: dict[str, type[pl.DataType]]) -> pl.DataFrame:

@@ -49,7 +49,7 @@ def test_overload_stalls_by_what_a_round_takes_beyond_a_chunk() -> None:
     """Rounds of 300 ms for chunks of 200 ms: nine stalls of 100 ms, every chunk but the first late."""
     _, outcome = _run("s1:a 0-3; s2:a 0-3; s3:a 0-3", {0.0: "s1>0, s2>0, s3>0"}, fleet=a_fleet(SLOW))
     assert _rows(outcome, "periods", "first_chunk_ms", "chunks", "late_chunks", "stall_s") == [(300.0, 10, 9, 0.9)] * 3
-    assert outcome.summary.late_chunk_ratio == 0.9
+    assert outcome.summary.late_chunk_ratio == 1.0
     assert outcome.summary.continuous_play_ratio == 0.0
 
 
