@@ -5,6 +5,7 @@ Decides what counts as equal; must never know which of the two is right.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,7 @@ def differences(one: Outcome, other: Outcome) -> Iterator[str]:
         yield from _of_tables(name, getattr(one.tables, name), getattr(other.tables, name))
     ours, theirs = one.summary.to_json(), other.summary.to_json()
     for key in ours:
-        if key != "timing" and _rounded(ours[key]) != _rounded(theirs[key]):
+        if key != "timing" and not _is_equal(ours[key], theirs[key]):
             yield f"summary {key}: {ours[key]} and {theirs[key]}"
 
 
@@ -61,19 +62,22 @@ def _of_tables(name: str, one: pl.DataFrame, other: pl.DataFrame) -> Iterator[st
         yield f"{name}: schemas {one.schema} and {other.schema}"
         return
     columns = [column for column in one.columns if column not in MEASURED]
-    ours = [tuple(map(_rounded, row)) for row in one.select(columns).iter_rows()]
-    theirs = [tuple(map(_rounded, row)) for row in other.select(columns).iter_rows()]
+    ours, theirs = one.select(columns).rows(), other.select(columns).rows()
     if len(ours) != len(theirs):
         yield f"{name}: {len(ours)} rows and {len(theirs)}"
     for index, (mine, its) in enumerate(zip(ours, theirs, strict=False)):
-        if mine != its:
-            shown = [f"{c} {a} and {b}" for c, a, b in zip(columns, mine, its, strict=True) if a != b]
+        shown = [
+            f"{column} {a} and {b}" for column, a, b in zip(columns, mine, its, strict=True) if not _is_equal(a, b)
+        ]
+        if shown:
             yield f"{name} row {index} ({mine[0]}): {', '.join(shown)}"
             return
 
 
-def _rounded(value: Any) -> Any:
-    """Seconds to a tenth of a microsecond, so that only the last digits of a float do not matter."""
-    if isinstance(value, dict):
-        return {key: _rounded(own) for key, own in value.items()}
-    return round(value, 7) if isinstance(value, float) else value
+def _is_equal(one: Any, other: Any) -> bool:
+    """Only the last digits of a float do not matter: sums may be taken in any order."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_equal(one[key], other[key]) for key in one)
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-12, abs_tol=1e-9)
+    return bool(one == other)
