@@ -23,11 +23,12 @@ _FULL = 1.0 + 1e-9
 class LeastLoaded:
     """A session loads a GPU by 1 / (sessions of its profile that are on time there); no GPU is loaded beyond 1.
 
-    Idle sessions leave, who idles longest first, where memory is needed.
+    Idle sessions leave, who idles longest first, where memory is needed; with `suspends` all of them leave at once, so
+    that every return is a step and a transfer.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, fleet: Fleet, *, suspends: bool = False) -> None:
+        self._fleet, self._suspends = fleet, suspends
         self._share = {
             gpu_type: {
                 name: 1.0 / count if count else float("inf")
@@ -44,6 +45,10 @@ class LeastLoaded:
             s for s in snapshot.sessions.values() if s.status == "waiting" and s.session_id not in snapshot.moves
         ]
         moves = list(self._moves(snapshot, waiting)) if waiting else []
+        if self._suspends:
+            gone = {move.session_id for move in moves} | snapshot.moves.keys()
+            idle = (s for s in snapshot.sessions.values() if s.status == "idle" and s.session_id not in gone)
+            moves = [*(self._move(session, snapshot, None, 0) for session in idle), *moves]
         plan = Plan(version=snapshot.version + bool(moves), seats={}, gpus={}, moves=tuple(moves))
         return Decision(plan=plan, report=_REPORT, next_step_s=now_s + self._fleet.epoch_s)
 

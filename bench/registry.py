@@ -46,6 +46,12 @@ def _forecast(size: Size) -> BenchResult:
     return run(size)
 
 
+def _simulate(size: Size) -> BenchResult:
+    from bench.simulate import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
@@ -53,4 +59,5 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "residency": _residency,
     "solve-scaling": _solve_scaling,
     "forecast": _forecast,
+    "simulate": _simulate,
 }

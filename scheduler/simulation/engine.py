@@ -108,7 +108,7 @@ class Engine:
         for gpu in self.faults.strike_due(now_us):
             self.transfers.fail_at(gpu, now_us)
             self.executor.go_on(now_us)
-        self.power.turn_due(now_us)  # a repair, and a straggler's time, of no length
+        self.power.turn_due(now_us)  # what takes no time to repair
         self.faults.recover_due(now_us)
         for period in self.demand.ends(now_us):
             self._period_ends(period, now_us)

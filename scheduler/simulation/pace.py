@@ -48,7 +48,7 @@ class Pace:
         """A snapshot was taken; its plan takes effect when it has been computed."""
         if not early:
             self._epoch_step_us = (now_us // self._epoch_us + 1) * self._epoch_us
-        self._given_up |= early  # an epoch's step alone lets nobody hope again
+        self._given_up |= early
         self._gpus_changed = False
         self._early_from_us = now_us + self._spacing_us
         self._plan_us = now_us + planning_us

@@ -16,7 +16,6 @@ from scheduler.plan import GpuAim
 from scheduler.simulation.instants import Agenda, to_s, to_us
 from scheduler.simulation.rounds import Rounds
 from scheduler.simulation.stage import Stage
-from traces.errors import BadInputError
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,15 +30,13 @@ class TimeOn:
 
 
 def on_at_start(gpus: Mapping[GpuId, Gpu], fleet: Fleet, wanted: Mapping[str, int]) -> set[GpuId]:
-    """`gpus_min` of each pool, and the first others of a type until so many are on. Raises `BadInputError`."""
+    """`gpus_min` of each pool, and the first others of a type until so many are on, or all there are."""
     by_pool: dict[int, list[GpuId]] = {index: [] for index in range(len(fleet.pools))}
     for name, gpu in gpus.items():
         by_pool[int(gpu.node.partition("/")[0])].append(name)
     found = {name for index, names in by_pool.items() for name in names[: fleet.pools[index].gpus_min]}
     for gpu_type, count in wanted.items():
         of_type = [name for name, gpu in gpus.items() if gpu.gpu_type == gpu_type]
-        if count > len(of_type):
-            raise BadInputError.of("fleet", f"{gpu_type} has {len(of_type)} GPUs; {count} must be on at the start")
         missing = count - sum(name in found for name in of_type)
         found |= set([name for name in of_type if name not in found][: max(0, missing)])
     return found

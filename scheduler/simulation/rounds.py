@@ -113,12 +113,12 @@ class Rounds:
         return int(self._state.gpu[gpu, G_END_US])
 
     def lose(self, gpu: int, now_us: int) -> None:
-        """The round under way is lost with its GPU, which begins anew some day."""
+        """The round under way is lost with its GPU; the next one does not depend on it."""
         self.follow(gpu, now_us)
         row = self._state.gpu[gpu]
         if row[G_RUNNING]:
             self._state.session[self._state.takes_part[gpu, : row[G_TAKE_PART]], S_ROUND_GPU] = NOBODY
-        row[G_RUNNING], row[G_BEGIN_US], row[G_END_US] = 0, LONG_AGO_US, LONG_AGO_US
+            row[G_RUNNING], row[G_BEGIN_US], row[G_END_US] = 0, LONG_AGO_US, LONG_AGO_US
 
     def slow_down(self, gpu: int, factor: float, now_us: int) -> None:
         """Rounds that begin from now on take so many times as long; 1: as ever."""

@@ -13,7 +13,7 @@ PlanTime = Literal["stated", "measured"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """A GPU is lost at an instant: the `draw`-th (modulo how many there are) of those that are paid, in their order."""
+    """A GPU is lost at an instant: the `draw`-th (modulo how many there are) that is paid, in the fleet's order."""
 
     at_s: float
     draw: int

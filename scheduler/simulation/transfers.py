@@ -78,6 +78,8 @@ class Transfers:
         """Rounds that end now let their sessions go."""
         for flight in self._freezes.due(now_us):
             if self._is_flying(flight):
+                assert flight.move.source is not None, "who takes part in a round is on a GPU"
+                self._rounds.follow(self._stage.gpu_index[flight.move.source], now_us)  # before it joins another's
                 self._freeze(flight, now_us)
 
     def arrive_due(self, now_us: int) -> None:

@@ -410,7 +410,9 @@ class _Run:
 
     def _lose(self, gpu: _Gpu, fault: Failure) -> None:
         self._pay_no_longer(gpu, "lost")
-        gpu.round = gpu.begun = gpu.ready_at = None
+        if gpu.round is not None:
+            gpu.round = gpu.begun = None
+        gpu.ready_at = None
         gpu.repaired_at = self.now + round(fault.repair_s * 1e6)
         failed = [t for t in self.transfers if gpu.gpu_id in (t.made.move.source, t.made.move.target)]
         for transfer in failed:

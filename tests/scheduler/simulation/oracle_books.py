@@ -17,9 +17,6 @@ from scheduler.fleet import Fleet
 from scheduler.plan import Decision, Move
 from scheduler.simulation import outcome as schema
 from scheduler.simulation.outcome import Outcome, Percentiles, Summary, Tables
-from scheduler.sizes import state_bytes
-
-GIB = 2**30
 
 
 @dataclass(slots=True, eq=False)
@@ -93,6 +90,7 @@ class Books:
         target = round(fleet.target.first_chunk_ms * 1000)
         late_firsts = sum((p.end if p.first_chunk is None else p.first_chunk) - p.start > target for p in self.periods)
         done = [made for made in self.moves if made.result == "done"]
+        profile = {p.session_id: p.profile for p in self.periods}
         migrated = [made for made in done if made.move.kind == "migrate"]
         proven = sorted(gap for gap in (_gap(decision) for _, _, decision in self.decisions) if gap is not None)
         summary = Summary(
@@ -115,7 +113,7 @@ class Books:
             continuous_play_ratio=sum(p.chunks > 0 and p.stall == 0 for p in self.periods) / len(self.periods),
             unserved_session_seconds=sum(p.unserved for p in self.periods) / 1e6,
             migrations=len(migrated),
-            migrated_gib=sum(made.move.state_bytes for made in migrated) / GIB,
+            migrated_gib=sum(fleet.profiles[profile[made.move.session_id]].state_gib for made in migrated),
             resumes=sum(made.move.kind == "resume" for made in done),
             gap=_percentiles(proven),
             fallbacks=sum(decision.report.fallback is not None for _, _, decision in self.decisions),
@@ -179,7 +177,7 @@ class Books:
                 one.start / 1e6,
                 None if one.freeze is None else one.freeze / 1e6,
                 None if one.end is None else one.end / 1e6,
-                0.0 if one.move.kind == "place" else state_bytes(fleet, profile[one.move.session_id]) / GIB,
+                0.0 if one.move.kind == "place" else fleet.profiles[profile[one.move.session_id]].state_gib,
                 one.move.reason,
                 one.result,
             )
