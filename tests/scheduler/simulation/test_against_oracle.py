@@ -7,12 +7,15 @@ from hypothesis import HealthCheck, given, settings
 from scheduler.cluster import Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.policy import Prepared
+from scheduler.simulation.settings import SimulationSettings
 from scheduler.simulation.simulate import simulate
+from tests.builders import a_fleet, a_trace
 from tests.scheduler.simulation.compared import Witness, differences, differences_asked
 from tests.scheduler.simulation.oracle import run_oracle
 from tests.scheduler.simulation.random_cases import Case, cases, seeded_case
 
-SEEDS = range(200)
+# The last three are rare: a wave that goes on after a failure, and rounds that end on the GPU that a session has left.
+SEEDS = (*range(150), 280, 2670, 10869)
 
 
 def found_in(case: Case, *, skip: bool = True) -> list[str]:
@@ -36,6 +39,24 @@ def test_simulator_and_oracle_agree_on_every_table() -> None:
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(cases())
 def test_simulator_and_oracle_agree_on_cases_that_hypothesis_finds(case: Case) -> None:
+    assert not found_in(case)
+
+
+def test_whoever_wants_a_chunk_from_the_begin_of_a_round_on_is_in_that_round() -> None:
+    """The buffer of s1 is a microsecond short of full at 2.5 s, when the round after one without it begins."""
+    profiles = {
+        "a": {"chunk_s": 1.0, "state_gib": 4.0, "latency_ms": {"h100": [100.0]}},
+        "b": {"chunk_s": 0.5, "state_gib": 4.0, "latency_ms": {"h100": [399.999]}},
+    }
+    case = Case(
+        fleet=a_fleet({"profiles": profiles}),
+        trace=a_trace("s1:a 0-3; s2:b 0-3"),
+        settings=SimulationSettings(),
+        planning_s=0.0,
+        gpus_at_start={"h100": 1},
+        policy="sensible",
+        seed=0,
+    )
     assert not found_in(case)
 
 
