@@ -5,10 +5,12 @@ Decides the order of begins and ends at one instant; must never know a GPU, a pl
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.cluster import SessionId
 from scheduler.fleet import Fleet
@@ -26,9 +28,9 @@ class Users:
     profiles: tuple[str, ...]  # by session
     tenants: tuple[str, ...]
     priorities: tuple[int, ...]
-    period_session: tuple[int, ...]  # by period
-    start_us: tuple[int, ...]
-    end_us: tuple[int, ...]
+    period_session: array[int]  # by period
+    start_us: array[int]
+    end_us: array[int]
     is_first: tuple[bool, ...]  # the session opens with it
     is_last: tuple[bool, ...]  # the session closes with it
     horizon_us: int
@@ -51,9 +53,9 @@ class Users:
             profiles=tuple(used[k] for k in class_index.tolist()),
             tenants=tuple(sessions["tenant"].fill_null("").to_list()),
             priorities=tuple(sessions["priority"].to_list()),
-            period_session=tuple(owner.tolist()),
-            start_us=tuple(trace.periods["start_us"].to_list()),
-            end_us=tuple(trace.periods["end_us"].to_list()),
+            period_session=_packed(owner),
+            start_us=_packed(trace.periods["start_us"].to_numpy()),
+            end_us=_packed(trace.periods["end_us"].to_numpy()),
             is_first=tuple(first.tolist()),
             is_last=tuple(last.tolist()),
             horizon_us=trace.horizon_us,
@@ -66,7 +68,7 @@ class Demand:
     def __init__(self, users: Users) -> None:
         self._users = users
         end_us, session = np.array(users.end_us, np.int64), np.array(users.period_session, np.int64)
-        self._by_end: list[int] = np.lexsort((session, end_us)).tolist()
+        self._by_end = _packed(np.lexsort((session, end_us)))
         self._begun = 0
         self._ended = 0
 
@@ -93,3 +95,8 @@ class Demand:
     def begun(self) -> int:
         """Periods that have begun so far: they come first in the trace."""
         return self._begun
+
+
+def _packed(values: NDArray[np.integer]) -> array[int]:
+    """Eight bytes each, and read like a list."""
+    return array("q", values.astype(np.int64).tobytes())

@@ -7,15 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import assert_never
 
 from scheduler import events
-from scheduler.cluster import Gpu, GpuId
+from scheduler.cluster import Gpu, GpuId, GpuStatus
 from scheduler.fleet import Fleet
 from scheduler.plan import GpuAim
 from scheduler.simulation.instants import Agenda, to_s, to_us
 from scheduler.simulation.rounds import Rounds
 from scheduler.simulation.stage import Stage
+
+_CHANGES: frozenset[tuple[GpuAim, GpuStatus]] = frozenset(
+    {
+        ("start", "off"),
+        ("keep", "draining"),
+        ("drain", "ready"),
+        ("stop", "starting"),
+        ("stop", "ready"),
+        ("stop", "draining"),
+    }
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,26 +96,20 @@ class Power:
 
     def follow(self, aims: Mapping[GpuId, GpuAim], now_us: int) -> None:
         """What a plan wants of GPUs, where it still applies."""
-        for name, gpu in self._stage.gpus.items():
-            aim = aims.get(name, "off")
-            match aim:
-                case "start":
-                    if gpu.status == "off":
-                        self._start(name, now_us)
-                case "keep":
-                    if gpu.status == "draining":
-                        self._stage.tell(events.GpuReady(gpu_id=name), now_us)
-                        self._ready[self._pool[name]] += 1
-                case "drain":
-                    if gpu.status == "ready" and self._is_spare(name):
-                        self._drain(name, now_us)
-                case "stop":
-                    if gpu.status in ("starting", "ready", "draining") and self._is_spare(name):
-                        self._stop(name, now_us)
-                case "off":
-                    pass
-                case _:
-                    assert_never(aim)
+        gpus = self._stage.gpus
+        changing = [name for name, aim in aims.items() if (aim, gpus[name].status) in _CHANGES]
+        for name in sorted(changing, key=self._stage.gpu_index.__getitem__):
+            aim = aims[name]
+            if aim == "start":
+                self._start(name, now_us)
+            elif aim == "keep":
+                self._stage.tell(events.GpuReady(gpu_id=name), now_us)
+                self._ready[self._pool[name]] += 1
+            elif self._is_spare(name):
+                if aim == "drain":
+                    self._drain(name, now_us)
+                else:
+                    self._stop(name, now_us)
 
     def lose(self, name: GpuId, repair_us: int, now_us: int) -> None:
         """The GPU is gone, with its round and the states on it, until it is repaired."""

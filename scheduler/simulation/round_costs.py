@@ -16,6 +16,9 @@ from scheduler.simulation.instants import to_us
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+# These numbers become part of compiled code: that `solvers.numba_kernel` is named here renews its cache when they
+# change.
+
 # Columns of RoundCosts.profile
 K_CHUNK_US = 0
 K_AHEAD_US = 1  # a buffer that holds so much wants no chunk

@@ -15,6 +15,9 @@ from scheduler.simulation.round_costs import RoundCosts
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+# These numbers become part of compiled code: that `solvers.numba_kernel` is named here renews its cache when they
+# change.
+
 NOBODY = -1
 LONG_AGO_US = -(2**60)
 NEVER_US = 2**62

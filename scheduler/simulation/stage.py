@@ -49,7 +49,7 @@ class Stage:
         self.changed = False  # something happened that lets those who wait hope again; whoever hears it puts it out
         self.gpus_changed = False  # as `changed`: a GPU became ready or was lost
         self.period_of: list[int] = [NOBODY] * len(users.session_ids)
-        self.unserved_us = [0] * len(users.start_us)
+        self.unserved_us = array("q", bytes(8 * len(users.start_us)))  # by period
         self._waits_since: dict[SessionId, int] = {}
         self._stay: dict[SessionId, tuple[SessionStatus, GpuId | None, int]] = {}
         self.stays = array("q")  # session, status, GPU, start, end; again and again
