@@ -69,7 +69,7 @@ DECISIONS: dict[str, type[pl.DataType]] = {  # one row per step
     "early": pl.Boolean,
     "planning_ms": pl.Float64,  # measured; null where no clock was given
     "solver": pl.String,
-    "gap": pl.Float64,  # of the headline tier
+    "gap": pl.Float64,  # of the headline tier; null: nothing proved a bound
     "fallback": pl.String,  # null: nothing went wrong
     "moves": pl.Int64,
     "starts": pl.Int64,
