@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from solvers.placement.check import evaluate, violations
-from solvers.placement.fitting import Fitter
+from solvers.placement.fitting import Attempt, Fitter
 from solvers.placement.meter import Meter
 from solvers.placement.pattern_program import Master, Pattern, PatternProgram
 from solvers.placement.problem import NEVER_US, IntArray, Problem
@@ -121,9 +121,12 @@ class _Descent:
             if self._offer(placement):
                 return True
             for attempt, noise in enumerate(NOISES):
-                if self._meter.over(self._fitter.expected_s):
+                if self._meter.over():
                     return False
-                fitted = self._fitter.complete(placement, level, on_time=False, noise=noise, seed=attempt)
+                fitted = self._fitter.complete(
+                    placement,
+                    Attempt(limit_us=level, on_time=False, ends=self._meter.over, noise=noise, seed=attempt),
+                )
                 self._meter.spend(fitted.work)
                 if fitted.placement is not None and self._offer(fitted.placement):
                     return True
