@@ -15,13 +15,14 @@ from solvers.placement.fitting import Fitter
 from solvers.placement.incumbent import Incumbent, value_before
 from solvers.placement.levels import Effort, LevelSearch
 from solvers.placement.meter import Meter
-from solvers.placement.polish import improve_lateness, polish
+from solvers.placement.polish import improve_lateness, lower_peaks, polish
 from solvers.placement.problem import NO_TARGET_US, Problem
 from solvers.placement.registry import SOLVERS
 from solvers.placement.solution import Answer, Bounds, StageReport
 
 POLISH_SHARE = 0.05  # of the budget is kept for the last stage
 SMALL = 160  # GPUs x classes up to which CP-SAT, which knows every tier, is asked in the end
+DESCENT_SHARE = 0.1  # of the budget is kept for single migrations where greedy fits fail
 SEARCH_SHARE = 0.15  # of the budget for randomised search before an exact stage
 
 
@@ -80,10 +81,14 @@ class _Cascade:
         self._without_balance = incumbent.placement, incumbent.value
         if not problem.tiers.balance:
             return "balance is off"
-        effort = Effort(
-            name="greedy", attempts=1, noisy=False, steps_max=2, patience=4, bisects=False, end_s=self._reserve_s()
-        )
-        return self._search.run(effort, self._gap)
+        if problem.classes == 1 and incumbent.settled:
+            return "left to the closed form"
+        reserve_s = self._reserve_s() + DESCENT_SHARE * meter.total_s
+        effort = Effort(name="greedy", attempts=1, noisy=False, steps_max=2, patience=4, bisects=False, end_s=reserve_s)
+        end_reason = self._search.run(effort, self._gap)
+        if not self._done():
+            lower_peaks(problem, incumbent, meter)
+        return end_reason
 
     def _prove(self) -> bool:
         """The certificate; True if it counts those who wait, which it may once everybody is known to be served.
@@ -114,8 +119,10 @@ class _Cascade:
 
     def _ask(self, name: str) -> str:
         if name == "search":
-            left_s = self._meter.left_s() * (1 - SEARCH_SHARE)
-            effort = Effort(name="search", attempts=6, noisy=True, end_s=max(left_s, self._reserve_s()))
+            end_s = self._reserve_s()
+            if name != self._chain()[-1]:
+                end_s = max(end_s, self._meter.left_s() * (1 - SEARCH_SHARE))
+            effort = Effort(name="search", attempts=6, noisy=True, end_s=end_s)
             return self._search.run(effort, self._gap)
         incumbent = self._incumbent
         found = SOLVERS[name]()(
