@@ -306,9 +306,9 @@ def _look_up(
 @kernel
 def best_patterns(
     given: Given, gpu_of_group: IntArray, level_us: int, enter_max: IntArray, prices: Prices, steps: Steps,
-    nodes_max: int, rooms: Fillings, patterns: Patterns
+    nodes_max: int, rooms: Fillings, patterns: Patterns, groups_from: int, groups_to: int
 ) -> None:  # fmt: skip
-    """For each group of equal GPUs the pattern with the highest profit among those that keep to the level.
+    """For each of some groups of equal GPUs the pattern with the highest profit among those that keep to the level.
 
     profit = what enters at its prices - what leaves at the price of arriving and of its migration. At most `OUT_MAX`
     sessions leave, and at most `enter_max` [groups] enter. `rooms` has no types where sessions do not add up.
@@ -326,7 +326,7 @@ def best_patterns(
         np.zeros((2, classes), np.int64),
     )
     dearest = np.maximum(prices.arriving, prices.placing).max()
-    for group in range(len(gpu_of_group)):
+    for group in range(groups_from, groups_to):
         gpu = gpu_of_group[group]
         patterns.profit[group] = NOTHING
         patterns.highest[group] = NOTHING

@@ -28,7 +28,7 @@ Outcome = Literal["impossible", "possible", "undecided"]
 ROUNDS_MAX = 60  # of pricing at one level
 ROUNDS_LEAST = 3  # a level is not begun where there is no time for so many
 COSTLIER = 2  # than the last pricing is one that looks deeper
-EXPECTED_S = 1e-6  # seconds for one pattern of one group, before any pricing was timed
+GROUPS_AT_ONCE = 32  # that are priced between two looks at the clock
 TOLERANCE = 1e-7
 # Of the groups with whole patterns, free to change in turn; and of the time that is left for whole numbers, used on it.
 FREE_SHARES, FREE_TIMES = (0.0, 0.15, 0.4, 1.0), (0.1, 0.2, 0.5, 1.0)
@@ -71,7 +71,7 @@ class PatternProgram:
         able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
         self._master = Master(self)
-        self._price_s = EXPECTED_S * len(self.gpu_of_group) * (1 + problem.classes) ** 2
+        self._price_s = 0.0  # what the last pricing took
 
     @property
     def proves(self) -> bool:
@@ -88,8 +88,10 @@ class PatternProgram:
         if self.slow(meter):
             return "undecided", None
         depth = 0
-        found = self._price(level_us, meter, NODES[depth])
-        if self._deficit() > TOLERANCE or (found.profit <= NOTHING).any():
+        found = self._price(level_us, meter, NODES[depth], ROUNDS_LEAST)
+        if found is None:
+            return "undecided", None
+        if self._deficit(found) > TOLERANCE or (found.profit <= NOTHING).any():
             return "impossible", None
         master = self._master
         master.limit(level_us)
@@ -103,7 +105,9 @@ class PatternProgram:
             self._prices, self._budget_prices, earned = master.prices()
             while True:
                 found = self._price(level_us, meter, NODES[depth])
-                if self._deficit() > TOLERANCE:
+                if found is None:
+                    return "undecided", None
+                if self._deficit(found) > TOLERANCE:
                     return "impossible", None
                 if master.add(*self._patterns(found, found.profit > earned + TOLERANCE)):
                     break
@@ -125,13 +129,16 @@ class PatternProgram:
             near = np.exp(VARIATION * random.standard_normal((2, self.problem.classes)))
             self._prices = prices._replace(arriving=prices.arriving * near[0], placing=prices.placing * near[1])
             found = self._price(level_us, meter, NODES[0])
+            if found is None:
+                break
             master.add(*self._patterns(found, found.profit > NOTHING))
         self._prices = prices
 
-    def _price(self, level_us: int, meter: Meter, nodes_max: int) -> Patterns:
-        begun_s = meter.used_s()
+    def _price(self, level_us: int, meter: Meter, nodes_max: int, rounds: int = 1) -> Patterns | None:
+        """The best pattern of each group; None once it shows that there is no time for so many rounds of this."""
+        begun_s, left_s = meter.used_s(), meter.left_s()
         groups, classes = len(self.gpu_of_group), self.problem.classes
-        self._best = Patterns(
+        best = Patterns(
             out=np.zeros((groups, classes), np.int64),
             arrived=np.zeros((groups, classes), np.int64),
             placed=np.zeros((groups, classes), np.int64),
@@ -139,20 +146,26 @@ class PatternProgram:
             highest=np.zeros(groups),
         )
         rooms = self._rooms(level_us)
-        best_patterns(
-            self.given,
-            self.gpu_of_group,
-            level_us,
-            self._enter_max,
-            self._prices,
-            self._steps,
-            nodes_max,
-            rooms,
-            self._best,
-        )
+        for first in range(0, groups, GROUPS_AT_ONCE):
+            last = min(first + GROUPS_AT_ONCE, groups)
+            best_patterns(
+                self.given,
+                self.gpu_of_group,
+                level_us,
+                self._enter_max,
+                self._prices,
+                self._steps,
+                nodes_max,
+                rooms,
+                best,
+                first,
+                last,
+            )
+            if (meter.used_s() - begun_s) * rounds * groups > left_s * last:
+                return None
         self._price_s = meter.used_s() - begun_s
         meter.spend(WORK_PER_PATTERN * groups * (1 + classes) ** 2)
-        return self._best
+        return best
 
     def _rooms(self, level_us: int) -> Fillings:
         """What fills any room best, where sessions add up; no types where they do not."""
@@ -160,10 +173,10 @@ class PatternProgram:
         arrivals = int(min(self.problem.in_max.max(initial=0), ARRIVALS_MAX))
         return fillings(size_us, level_us, arrivals, self._prices.placing, self._prices.arriving)
 
-    def _deficit(self) -> float:
+    def _deficit(self, found: Patterns) -> float:
         """What those who must be placed are worth beyond all that GPUs can earn; above 0 the level is impossible."""
         budgets = np.array([self.problem.moves_max, self.problem.moved_mib_max], dtype=np.float64)
-        earned = float(self._best.highest @ self.size_of)
+        earned = float(found.highest @ self.size_of)
         return float(self._prices.placing @ self.placed - self._budget_prices @ budgets) - earned
 
     def _patterns(self, found: Patterns, which: npt.NDArray[np.bool_]) -> tuple[list[Pattern], IntArray]:
