@@ -13,7 +13,7 @@ from solvers.placement.problem import NEVER_US, Problem
 
 SMOOTH_GAIN_MIN = 1.0  # square milliseconds that a move has to save
 LATENESS_GAIN_MIN = 1.0  # weighted microseconds
-PEAK_GAIN_MIN = 1e-9  # of a GPU that is as slow as the slowest one in the beginning
+PEAK_GAIN_MIN = 1e-6  # of a GPU that is as slow as the slowest one in the beginning
 STEPS_PER_GPU = 4
 LOOKS_AT_ONCE = 500_000  # at one class on one GPU, between two looks at the meter: a few milliseconds
 WORK_PER_LOOK, WORK_TO_BEGIN = 1e-5, 2e-4  # units of work (milliseconds), per GPU and class
@@ -36,6 +36,7 @@ def lower_peaks(problem: Problem, incumbent: Incumbent, meter: Meter) -> str:
     goal = Goal(kind=PEAKS, limit_us=worst_us - 1, gain_min=PEAK_GAIN_MIN)
     state = state_of(problem, incumbent.placement)
     ended = _descend(problem, state, goal, problem.moves_max, meter)
+    undo(given_of(problem), state, int(state.latency_us.max()))
     incumbent.offer(placement_of(state), "descent")
     return "no single migration helps" if ended else "deadline"
 

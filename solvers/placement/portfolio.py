@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from solvers.placement import cpsat
 from solvers.placement.bounds import certificate
 from solvers.placement.fitting import Fitter
 from solvers.placement.incumbent import Incumbent, value_before
@@ -124,6 +125,8 @@ class _Cascade:
                 end_s = max(end_s, self._meter.left_s() * (1 - SEARCH_SHARE))
             effort = Effort(name="search", attempts=6, noisy=True, end_s=end_s)
             return self._search.run(effort, self._gap)
+        if name == "cpsat" and not (self._meter.repeats or cpsat.is_loaded()) and self._meter.over(cpsat.LOAD_S):
+            return "too little time to load the library"
         incumbent = self._incumbent
         found = SOLVERS[name]()(
             self._problem, self._meter, seed=self._seed, hint=incumbent.placement, bounds=incumbent.bounds
