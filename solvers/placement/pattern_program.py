@@ -30,6 +30,7 @@ ROUNDS_LEAST = 3  # a level is not begun where there is no time for so many
 COSTLIER = 2  # than the last pricing is one that looks deeper
 GROUPS_AT_ONCE = 32  # that are priced between two looks at the clock
 TOLERANCE = 1e-7
+NEARLY = 0.001  # of the time of a session: so far may sessions of a class differ that add up
 # Of the groups with whole patterns, free to change in turn; and of the time that is left for whole numbers, used on it.
 FREE_SHARES, FREE_TIMES = (0.0, 0.15, 0.4, 1.0), (0.1, 0.2, 0.5, 1.0)
 NODES = (16, 128, 1024)  # of the search for the best filling of a GPU: more only where less decides nothing
@@ -67,7 +68,8 @@ class PatternProgram:
         self._prices = Prices(arriving=self.weight, placing=self.weight, migrating=np.zeros(problem.classes))
         self._budget_prices = np.zeros(2)
         self._steps = _least_steps(problem)
-        self._size_us = _sizes(problem)
+        nowhere = np.zeros((0, problem.classes), np.int64)
+        self._sizes_us = _sizes(problem) or (nowhere, nowhere)
         able = np.minimum(problem.in_max, min(problem.moves_max, int(problem.running.sum()))) + int(placed.sum())
         self._enter_max = able[self.gpu_of_group].astype(np.int64)
         self._master = Master(self)
@@ -169,9 +171,8 @@ class PatternProgram:
 
     def _rooms(self, level_us: int) -> Fillings:
         """What fills any room best, where sessions add up; no types where they do not."""
-        size_us = self._size_us if self._size_us is not None else np.zeros((0, self.problem.classes), np.int64)
         arrivals = int(min(self.problem.in_max.max(initial=0), ARRIVALS_MAX))
-        return fillings(size_us, level_us, arrivals, self._prices.placing, self._prices.arriving)
+        return fillings(*self._sizes_us, level_us, arrivals, self._prices.placing, self._prices.arriving)
 
     def _deficit(self, found: Patterns) -> float:
         """What those who must be placed are worth beyond all that GPUs can earn; above 0 the level is impossible."""
@@ -342,20 +343,23 @@ def _groups(problem: Problem) -> tuple[IntArray, IntArray, IntArray]:
     return first.astype(np.int64), inverse.ravel().astype(np.int64), size.astype(np.int64)
 
 
-def _sizes(problem: Problem) -> IntArray | None:
-    """What each session adds to f [types, classes] where it is always the same; None where it is not."""
+def _sizes(problem: Problem) -> tuple[IntArray, IntArray] | None:
+    """The least and the most that each session adds to f [types, classes] where these are close; None where not.
+
+    They are not quite equal because tables are rounded to microseconds.
+    """
     tables = problem.tables
-    if tables.batching != "packed" or int(problem.in_max.max(initial=0)) > ARRIVALS_MAX:
+    if tables.batching != "packed" or int(problem.in_max.max(initial=0)) > ARRIVALS_MAX or tables.alone_us.shape[2] < 2:
         return None
-    alone = tables.alone_us
-    size_us = alone[:, :, 1] if alone.shape[2] > 1 else np.zeros(alone.shape[:2], np.int64)
-    runs = size_us < NEVER_US
-    linear = alone == size_us[:, :, None] * np.arange(alone.shape[2])
+    steps_us = np.diff(tables.alone_us, axis=2)
+    least_us, most_us = steps_us.min(axis=2), steps_us.max(axis=2)
+    runs = tables.alone_us[:, :, 1] < NEVER_US
+    near = (least_us > 0) & (most_us - least_us <= NEARLY * least_us)
     common = tables.common_us[:, 1:]
     flat = (common == common[:, :1]) | (common >= NEVER_US)
-    if not (linear.all(axis=2) | ~runs).all() or not flat.all() or (size_us <= 0).any():
+    if not (near | ~runs).all() or not flat.all():
         return None
-    return np.where(runs, size_us, 0).astype(np.int64)
+    return np.where(runs, least_us, 0).astype(np.int64), np.where(runs, most_us, 0).astype(np.int64)
 
 
 def _least_steps(problem: Problem) -> Steps:
