@@ -12,7 +12,8 @@ import numpy as np
 from solvers.placement.check import evaluate, violations
 from solvers.placement.fitting import Attempt, Fitter
 from solvers.placement.meter import Meter
-from solvers.placement.pattern_program import Master, Pattern, PatternProgram
+from solvers.placement.pattern_master import Master, Pattern
+from solvers.placement.pattern_program import PatternProgram
 from solvers.placement.problem import NEVER_US, IntArray, Problem
 from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement, better

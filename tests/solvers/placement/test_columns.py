@@ -12,7 +12,8 @@ from solvers.placement.check import evaluate, violations
 from solvers.placement.columns import construct, solve_columns
 from solvers.placement.kernel import given_of
 from solvers.placement.meter import Meter
-from solvers.placement.pattern_program import Pattern, PatternProgram
+from solvers.placement.pattern_master import Pattern
+from solvers.placement.pattern_program import PatternProgram
 from solvers.placement.problem import Batching
 from solvers.placement.solution import Bounds, Placement
 from tests.solvers.placement.builders import a_placement_problem, turboserve
