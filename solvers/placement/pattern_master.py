@@ -149,11 +149,13 @@ class Master:
         prices = Prices(arriving=arriving.copy(), placing=placing.copy(), migrating=migrating)
         return prices, budgets, -dual[self._first :]
 
-    def roundings(self, meter: Meter, share: float, random: np.random.Generator) -> Iterator[dict[Pattern, int]]:
+    def roundings(
+        self, meter: Meter, share: float, random: np.random.Generator, *, branches: bool
+    ) -> Iterator[dict[Pattern, int]]:
         """Whole numbers of GPUs by pattern with ever less shortage; the last one may have none.
 
-        First by exchanges of single patterns, then by branch and bound. At most `share` of what is left on the meter
-        is used.
+        First by exchanges of single patterns, then, if wanted, by branch and bound. At most `share` of what is left on
+        the meter is used.
         """
         fractions = np.zeros(len(self.columns))
         known = np.array(self._highs.getSolution().col_value[self._first :])
@@ -162,7 +164,7 @@ class Master:
         counts, missing = self._exchanged(fractions, random, lambda: meter.over(end_s))
         meter.spend(WORK_PER_EXCHANGE * len(fractions))
         yield self._by_pattern(counts)
-        if missing > self._slight and not meter.over(end_s):
+        if branches and missing > self._slight and not meter.over(end_s):
             yield from self._branched(fractions, meter, end_s, random)
 
     def _exchanged(

@@ -15,7 +15,8 @@ SMOOTH_GAIN_MIN = 1.0  # square milliseconds that a move has to save
 LATENESS_GAIN_MIN = 1.0  # weighted microseconds
 PEAK_GAIN_MIN = 1e-6  # of a GPU that is as slow as the slowest one in the beginning
 STEPS_PER_GPU = 4
-LOOKS_AT_ONCE = 500_000  # at one class on one GPU, between two looks at the meter: a few milliseconds
+LOOKS_AT_ONCE = 200_000  # at one class on one GPU, between two looks at the meter: a millisecond or two
+BEGIN_S = 3e-7  # seconds for a look at each class on each GPU, in the beginning
 WORK_PER_LOOK, WORK_TO_BEGIN = 1e-5, 2e-4  # units of work (milliseconds), per GPU and class
 LAST_SHARE = 0.02  # of the budget, for the last of them
 
@@ -68,7 +69,7 @@ def _descend(problem: Problem, state: State, goal: Goal, moves_max: int, meter: 
     moves = moves_of(problem.gpus, problem.classes)
     steps_at_once = max(1, LOOKS_AT_ONCE // max(1, cells))
     steps_left, expected_s = STEPS_PER_GPU * problem.gpus, LAST_SHARE * meter.total_s
-    if meter.over(expected_s):
+    if meter.over(expected_s + BEGIN_S * cells):
         return False
     begin(given, state, moves, goal)
     meter.spend(WORK_TO_BEGIN * cells)

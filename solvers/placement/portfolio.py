@@ -48,11 +48,14 @@ class _Cascade:
         self._fitter = Fitter(problem)
         self._incumbent = Incumbent(problem, self._fitter.place(), Bounds())
         self._note("place", begun_s, "everybody is placed where there is room")
+        self._meter.keep(POLISH_SHARE * self._meter.total_s)
         self._stage("certificate and greedy", self._greedy)
-        for name in self._chain():
+        chain = self._chain()
+        for name in chain:
             if self._done():
                 break
-            self._stage(name, lambda name=name: self._ask(name))  # type: ignore[misc]
+            self._stage(name, lambda name=name: self._ask(name, last=name == chain[-1]))  # type: ignore[misc]
+        self._meter.keep(0.0)
         self._stage("polish", self._polish)
         end_reason = "wanted gap reached" if self._incumbent.gap <= self._gap else self._stages[-2].end_reason
         return Answer(
@@ -84,8 +87,8 @@ class _Cascade:
             return "balance is off"
         if problem.classes == 1 and incumbent.settled:
             return "left to the closed form"
-        reserve_s = self._reserve_s() + DESCENT_SHARE * meter.total_s
-        effort = Effort(name="greedy", attempts=1, noisy=False, steps_max=2, patience=4, bisects=False, end_s=reserve_s)
+        end_s = DESCENT_SHARE * meter.total_s
+        effort = Effort(name="greedy", attempts=1, noisy=False, steps_max=2, patience=4, bisects=False, end_s=end_s)
         end_reason = self._search.run(effort, self._gap)
         if not self._done():
             lower_peaks(problem, incumbent, meter)
@@ -118,11 +121,9 @@ class _Cascade:
             return ("patterns", "columns", "search", *small)
         return ("columns", "search", *small)
 
-    def _ask(self, name: str) -> str:
+    def _ask(self, name: str, *, last: bool) -> str:
         if name == "search":
-            end_s = self._reserve_s()
-            if name != self._chain()[-1]:
-                end_s = max(end_s, self._meter.left_s() * (1 - SEARCH_SHARE))
+            end_s = 0.0 if last else self._meter.left_s() * (1 - SEARCH_SHARE)
             effort = Effort(name="search", attempts=6, noisy=True, end_s=end_s)
             return self._search.run(effort, self._gap)
         if name == "cpsat" and not (self._meter.repeats or cpsat.is_loaded()) and self._meter.over(cpsat.LOAD_S):
@@ -157,10 +158,7 @@ class _Cascade:
         return reason
 
     def _done(self) -> bool:
-        return (self._incumbent.settled and self._incumbent.gap <= self._gap) or self._meter.over(self._reserve_s())
-
-    def _reserve_s(self) -> float:
-        return POLISH_SHARE * self._meter.total_s
+        return (self._incumbent.settled and self._incumbent.gap <= self._gap) or self._meter.over()
 
     def _stage(self, name: str, run: Callable[[], str]) -> None:
         begun_s = self._meter.used_s()
