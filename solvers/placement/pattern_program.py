@@ -142,6 +142,7 @@ class PatternProgram:
                 nodes_max,
                 rooms,
                 best,
+                nodes_max > NODES[0],
                 first,
                 last,
             )
