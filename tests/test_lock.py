@@ -17,7 +17,9 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 LOCKS = {"base": [], "dev": ["dev", "png"]}  # lock -> the extras that it holds
-_PIN = re.compile(r"^(?P<name>[a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==(?P<version>\S+) \\\n(?P<rest>(?:    .+\n)+)", re.MULTILINE)
+_PIN = re.compile(
+    r"^(?P<name>[a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==(?P<version>\S+) \\\n(?P<rest>(?:    .+\n)+)", re.MULTILINE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
