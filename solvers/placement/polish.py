@@ -15,6 +15,7 @@ SMOOTH_GAIN_MIN = 1.0  # square milliseconds that a move has to save
 LATENESS_GAIN_MIN = 1.0  # weighted microseconds
 PEAK_GAIN_MIN = 1e-6  # of a GPU that is as slow as the slowest one in the beginning
 STEPS_PER_GPU = 4
+FRUITLESS_MAX = 64  # steps that leave the peak as high, roughly
 LOOKS_AT_ONCE = 200_000  # at one class on one GPU, between two looks at the meter: a millisecond or two
 BEGIN_S = 3e-7  # seconds for a look at each class on each GPU, in the beginning
 WORK_PER_LOOK, WORK_TO_BEGIN = 1e-5, 2e-4  # units of work (milliseconds), per GPU and class
@@ -73,6 +74,7 @@ def _descend(problem: Problem, state: State, goal: Goal, moves_max: int, meter: 
         return False
     begin(given, state, moves, goal)
     meter.spend(WORK_TO_BEGIN * cells)
+    peak_us, fruitless = int(state.latency_us.max(initial=0)), 0
     while steps_left > 0:
         if meter.over(expected_s):
             return False
@@ -83,6 +85,8 @@ def _descend(problem: Problem, state: State, goal: Goal, moves_max: int, meter: 
         meter.spend(WORK_PER_LOOK * cells * (steps + 1))
         steps_left -= steps
         expected_s = max(LAST_SHARE * meter.total_s, meter.used_s() - before_s)
-        if steps < steps_at_once:
+        fruitless = fruitless + steps if goal.kind == PEAKS and int(state.latency_us.max()) == peak_us else 0
+        peak_us = int(state.latency_us.max())
+        if steps < steps_at_once or fruitless > FRUITLESS_MAX:
             break
     return True

@@ -23,7 +23,7 @@ from solvers.placement.solution import Answer, Bounds, StageReport
 
 POLISH_SHARE = 0.05  # of the budget is kept for the last stage
 SMALL = 160  # GPUs x classes up to which CP-SAT, which knows every tier, is asked in the end
-DESCENT_SHARE = 0.1  # of the budget is kept for single migrations where greedy fits fail
+GREEDY_RESERVE = 0.45  # of the budget is kept where greedy fits fail, for single migrations and exact stages
 SEARCH_SHARE = 0.15  # of the budget for randomised search before an exact stage
 
 
@@ -87,7 +87,7 @@ class _Cascade:
             return "balance is off"
         if problem.classes == 1 and incumbent.settled:
             return "left to the closed form"
-        end_s = DESCENT_SHARE * meter.total_s
+        end_s = GREEDY_RESERVE * meter.total_s
         effort = Effort(name="greedy", attempts=1, noisy=False, steps_max=2, patience=4, bisects=False, end_s=end_s)
         end_reason = self._search.run(effort, self._gap)
         if not self._done():
