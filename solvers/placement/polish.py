@@ -33,8 +33,8 @@ def improve_lateness(problem: Problem, incumbent: Incumbent, meter: Meter) -> No
 def lower_peaks(problem: Problem, incumbent: Incumbent, meter: Meter) -> str:
     """Single migrations away from the slowest GPUs, each where it costs least, while nobody gets later for it."""
     worst_us = incumbent.value.balance
-    if worst_us >= NEVER_US:
-        return "does not apply: a batch may not run"
+    if not 0 < worst_us < NEVER_US:
+        return "does not apply: nobody runs, or a batch may not"
     goal = Goal(kind=PEAKS, limit_us=worst_us - 1, gain_min=PEAK_GAIN_MIN)
     state = state_of(problem, incumbent.placement)
     ended = _descend(problem, state, goal, problem.moves_max, meter)

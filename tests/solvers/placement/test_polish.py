@@ -77,6 +77,11 @@ def test_peaks_are_lowered_with_few_migrations() -> None:
     assert incumbent.placement.moves == 3
 
 
+def test_where_nobody_runs_there_is_no_peak() -> None:
+    problem = a_placement_problem(" | ")
+    assert lower_peaks(problem, the_unchanged(problem), Meter(work=WORK)).startswith("does not apply")
+
+
 @settings(max_examples=100)
 @given(placement_problems())
 def test_lower_peaks_make_no_tier_before_worse(problem: Problem) -> None:
