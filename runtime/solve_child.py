@@ -64,7 +64,10 @@ def warm_up() -> None:
 
 
 def _by_portfolio() -> Answerer:
+    from solvers.placement import cpsat
     from solvers.placement.portfolio import solve
+
+    cpsat.load()  # with less time than that takes, the cascade would do without it
 
     def answer(ask: Ask) -> Reply:
         found = solve(ask.problem, Meter(clock=time.perf_counter, seconds=ask.seconds), seed=ask.seed, gap=ask.gap)

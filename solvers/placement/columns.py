@@ -10,9 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from solvers.placement.check import evaluate, violations
-from solvers.placement.fitting import Fitter
+from solvers.placement.fitting import Attempt, Fitter
 from solvers.placement.meter import Meter
-from solvers.placement.pattern_program import Master, Pattern, PatternProgram
+from solvers.placement.pattern_master import Master, Pattern
+from solvers.placement.pattern_program import PatternProgram
 from solvers.placement.problem import NEVER_US, IntArray, Problem
 from solvers.placement.registry import Found
 from solvers.placement.solution import Bounds, Placement, better
@@ -21,6 +22,7 @@ GAP = 0.001  # relative distance of placements to the bound that is aimed at
 GROWTH = 2.5  # of the distance to the bound from one level to the next while levels are impossible
 ROOM = 0.95  # of the gap: where the first level is tested
 NOISES = (0.0, 0.15, 0.4)
+ROUNDS = 3  # of closing in, the first without branch and bound
 WHOLE_SHARE = 0.4  # of what is left on the meter, for whole numbers of patterns
 
 
@@ -52,21 +54,30 @@ class _Descent:
         self._bound = self._up(max(1, bounds.balance))  # nobody keeps below it, as far as this program can tell
 
     def run(self) -> Found:
-        end_reason = self._close_in()
+        end_reason = self._close_in(branches=False)
+        for _ in range(ROUNDS - 1):
+            if self._within or self._meter.over():
+                break
+            end_reason = self._close_in(branches=True)
         proven = self._program.proves
         bounds = Bounds(balance=self._bound, proofs={"balance": "prices of patterns"}) if proven else Bounds()
         # A slightly lower level may take more migrations than it is worth.
         gains = better(self._problem, self._value, self._hint_value)
         return Found(placement=self._best if gains else None, bounds=bounds, end_reason=end_reason)
 
-    def _close_in(self) -> str:
+    @property
+    def _within(self) -> bool:
+        return self._value.balance <= self._bound * (1 + GAP)
+
+    def _close_in(self, *, branches: bool) -> str:
         """Levels between what is proven impossible and what was reached are tested until they are close.
 
         At first just above the bound, where most problems end; then ever farther up until one is possible; then
-        halfway. Where only fractions of patterns keep to a level, whole ones are looked for above it.
+        halfway. Where only fractions of patterns keep to a level, whole ones are looked for above it; once more, with
+        branch and bound and more patterns, where they were not close enough.
         """
         floor, reach = self._bound, GAP * ROOM
-        possible = False
+        possible = branches
         while self._value.balance > floor * (1 + GAP):
             ceiling = self._value.balance - 1
             level = (floor + ceiling) // 2 if possible else min(int(floor * (1 + reach)), (floor + ceiling) // 2)
@@ -81,7 +92,7 @@ class _Descent:
                 continue
             possible = True
             self._program.vary(master, level, self._meter, self._random)
-            if not self._reach(level, master):
+            if not self._reach(level, master, branches=branches):
                 floor = self._up(level + 1)
             if self._meter.over():
                 return "deadline"
@@ -111,19 +122,28 @@ class _Descent:
                 possible = level
             else:
                 self._bound = self._up(level + 1)
-        within = self._value.balance <= self._bound * (1 + GAP)
-        return "wanted gap reached" if within else "only fractions of patterns are better"
+        return "wanted gap reached" if self._within else "only fractions of patterns are better"
 
-    def _reach(self, level: int, master: Master) -> bool:
+    def _reach(self, level: int, master: Master, *, branches: bool) -> bool:
         """Whole patterns near the fractions that keep to a level; the few who are left over find room by search."""
-        for whole in master.roundings(self._meter, WHOLE_SHARE, self._random):
+        fewest = NEVER_US
+        for whole in master.roundings(self._meter, WHOLE_SHARE, self._random, branches=branches):
             placement = construct(self._problem, self._program, whole)
             if self._offer(placement):
                 return True
+            left = int(
+                (placement.out - placement.arrived).sum() + (self._program.placed - placement.placed.sum(axis=0)).sum()
+            )
+            if left >= fewest:
+                continue
+            fewest = left
             for attempt, noise in enumerate(NOISES):
-                if self._meter.over(self._fitter.expected_s):
+                if self._meter.over():
                     return False
-                fitted = self._fitter.complete(placement, level, on_time=False, noise=noise, seed=attempt)
+                fitted = self._fitter.complete(
+                    placement,
+                    Attempt(limit_us=level, on_time=False, ends=self._meter.over, noise=noise, seed=attempt),
+                )
                 self._meter.spend(fitted.work)
                 if fitted.placement is not None and self._offer(fitted.placement):
                     return True

@@ -306,12 +306,13 @@ def _look_up(
 @kernel
 def best_patterns(
     given: Given, gpu_of_group: IntArray, level_us: int, enter_max: IntArray, prices: Prices, steps: Steps,
-    nodes_max: int, rooms: Fillings, patterns: Patterns
+    nodes_max: int, rooms: Fillings, patterns: Patterns, deep: bool, groups_from: int, groups_to: int
 ) -> None:  # fmt: skip
-    """For each group of equal GPUs the pattern with the highest profit among those that keep to the level.
+    """For each of some groups of equal GPUs the pattern with the highest profit among those that keep to the level.
 
     profit = what enters at its prices - what leaves at the price of arriving and of its migration. At most `OUT_MAX`
-    sessions leave, and at most `enter_max` [groups] enter. `rooms` has no types where sessions do not add up.
+    sessions leave, and at most `enter_max` [groups] enter. `rooms` has no types where sessions do not add up;
+    what it leaves open is searched for if `deep`.
     """
     classes = len(prices.arriving)
     longest = enter_max.max() + 1
@@ -326,7 +327,7 @@ def best_patterns(
         np.zeros((2, classes), np.int64),
     )
     dearest = np.maximum(prices.arriving, prices.placing).max()
-    for group in range(len(gpu_of_group)):
+    for group in range(groups_from, groups_to):
         gpu = gpu_of_group[group]
         patterns.profit[group] = NOTHING
         patterns.highest[group] = NOTHING
@@ -335,10 +336,12 @@ def best_patterns(
         takes = enter_max[group] if given.receives[gpu] else 0
         known = FAR_ABOVE
         if rooms.upper.shape[0] > 0:
-            if _look_up(given, gpu, level_us, free_mib, takes, prices, rooms, group, patterns, scratch):
-                continue
+            found = _look_up(given, gpu, level_us, free_mib, takes, prices, rooms, group, patterns, scratch)
             known = patterns.highest[group]
-            patterns.profit[group] = NOTHING
+            if found and (known <= patterns.profit[group] + SLIGHT or not deep):
+                continue
+            if not found:
+                patterns.profit[group] = NOTHING
             patterns.highest[group] = NOTHING
         _try_leaving(
             given, gpu, level_us, free_mib, takes, prices, steps, nodes_max, dearest, -1, -1, group, patterns, scratch

@@ -7,6 +7,7 @@ Every rule is one method, in the order and with the names that aggregated.py use
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 NAME = "cpsat"
 RESERVE_SHARE = 0.1
 BUILD_S_PER_CELL = 200e-6  # per GPU and class, with all that follows from it
+LOAD_S = 0.6  # that loading the library takes
 # Catching SIGINT would take the handler away from whoever has one.
 PARAMETERS: dict[str, Any] = {"num_workers": 1, "linearization_level": 2, "catch_sigint_signal": False}
 
@@ -42,6 +44,17 @@ def solve(problem: Problem, meter: Meter, *, seed: int, hint: Placement | None, 
         build=lambda reach: CpSatModel(problem, reach, meter, seed),
         build_s=BUILD_S_PER_CELL * problem.gpus * problem.classes,
     )
+
+
+def load() -> None:
+    """Load the library now, so that no deadline has to wait for it."""
+    from ortools.sat.python import cp_model
+
+    assert is_loaded(), cp_model.__name__
+
+
+def is_loaded() -> bool:
+    return "ortools.sat.python.cp_model" in sys.modules
 
 
 class CpSatModel:

@@ -29,7 +29,7 @@ from solvers.placement.problem import IntArray
 
 RealArray = npt.NDArray[np.float64]
 
-FITTED, STUCK, IMPOSSIBLE = 1, 0, -1
+FITTED, STUCK, GOING = 1, 0, 2
 UNKNOWN = -1
 TABU_LEAST, TABU_SPREAD = 5, 10  # insertions during which a class does not come back to where it made room
 
@@ -301,6 +301,17 @@ def _make_room(
 
 
 @kernel
+def begin_fit(given: Given, state: State, pool: Pool, level: Level, size: RealArray, seed: int) -> bool:
+    """Sessions leave for the pool until every GPU is below the level; False where what may leave is not enough."""
+    np.random.seed(seed)
+    _empty_leaving(given, state, pool, level, size)
+    for gpu in range(state.after.shape[0]):
+        if state.latency_us[gpu] > 0 and not _come_below(given, state, pool, level, gpu, size):
+            return False
+    return True
+
+
+@kernel
 def fit(
     given: Given,
     state: State,
@@ -308,33 +319,38 @@ def fit(
     level: Level,
     size: RealArray,
     rank: IntArray,
+    progress: IntArray,
     steps_max: int,
     fruitless_max: int,
-    seed: int,
-) -> tuple[int, int]:
-    """From the state as it is and the sessions in `pool`: everybody on a GPU, below the level, within the budgets.
+    looks_max: int,
+) -> int:
+    """Everybody in the pool finds a GPU, below the level, within the budgets.
 
-    Returns FITTED, STUCK (somebody is still in the pool) or IMPOSSIBLE (a GPU cannot come below the level by what may
-    leave it), and the steps taken; it is stuck after `fruitless_max` steps without fewer sessions in the pool.
+    Returns FITTED, STUCK (somebody is still in the pool) or GOING, after about `looks_max` looks at one class on one
+    GPU. `progress` is what passes from call to call: steps taken, the fewest that were in the pool, and steps since
+    then; it is stuck after more than `fruitless_max` of those.
     """
-    np.random.seed(seed)
-    _empty_leaving(given, state, pool, level, size)
-    for gpu in range(state.after.shape[0]):
-        if state.latency_us[gpu] > 0 and not _come_below(given, state, pool, level, gpu, size):
-            return IMPOSSIBLE, 0
-    fewest, fruitless = 1 << 30, 0
-    for step in range(steps_max):
+    gpus, classes = state.after.shape
+    looks = 0
+    while progress[0] < steps_max:
+        if looks > looks_max:
+            return GOING
         left = pool.migrating.sum() + pool.waiting.sum()
-        fruitless = 0 if left < fewest else fruitless + 1
-        fewest = min(fewest, left)
-        if fruitless > fruitless_max:
-            return STUCK, step
+        progress[2] = 0 if left < progress[1] else progress[2] + 1
+        progress[1] = min(progress[1], left)
+        if progress[2] > fruitless_max:
+            return STUCK
         k, migrating = _hardest(pool, size, rank, level.noise)
         if k < 0:
-            return FITTED, step
+            return FITTED
+        step = progress[0]
         gpu = _best_room(given, state, pool, level, k, migrating, step)
+        looks += gpus
         if gpu >= 0:
             _enter(given, state, pool, gpu, k, migrating)
-        elif not _make_room(given, state, pool, level, k, migrating, step, size):
-            return STUCK, step
-    return STUCK, steps_max
+        else:
+            looks += gpus * classes * classes
+            if not _make_room(given, state, pool, level, k, migrating, step, size):
+                return STUCK
+        progress[0] += 1
+    return STUCK

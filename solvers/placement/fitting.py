@@ -5,19 +5,19 @@ Decides how the compiled repair is fed and read; must never know which levels ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from solvers.placement.fit_kernel import FITTED, UNKNOWN, Level, Pool, fit
-from solvers.placement.kernel import Given, State, given_of, place_waiting, placement_of, state_of
+from solvers.placement.fit_kernel import FITTED, GOING, STUCK, UNKNOWN, Level, Pool, begin_fit, fit
+from solvers.placement.kernel import FAR, Given, State, given_of, place_waiting, placement_of, state_of
 from solvers.placement.order import class_sizes, placing_order
 from solvers.placement.problem import IntArray, Problem
 from solvers.placement.solution import Placement
 
 PATIENCE = 25  # steps that leave no fewer sessions without a GPU, before an attempt is given up
-LOOK_S = 1e-8  # seconds for one look at one class on one GPU
+LOOKS_AT_ONCE = 300_000  # at one class on one GPU, between two looks at the clock: a millisecond or two
 WORK_PER_EVALUATION = 4e-5  # units of work (milliseconds) for one look at one class on one GPU, roughly
 
 
@@ -33,6 +33,18 @@ def place_in_turn(problem: Problem, levels: Sequence[IntArray]) -> Placement:
         place_waiting(given, state, waiting, order)
         left_out |= waiting > 0
     return placement_of(state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What one attempt has to reach, and how hard it tries."""
+
+    limit_us: int  # f of every GPU
+    on_time: bool  # every target has to be met, transfers included
+    ends: Callable[[], bool]  # asked every few milliseconds
+    noise: float = 0.0
+    seed: int = 0
+    patience: int = PATIENCE  # it gives up after so many steps that left no fewer sessions without a GPU
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +65,6 @@ class Fitter:
         self._rank = problem.priority_rank.astype(np.int64)
         self.served: IntArray = problem.waiting.copy()  # [classes]: of those who wait, how many have to be placed
 
-    @property
-    def expected_s(self) -> float:
-        """What one attempt may take, before any was timed."""
-        problem = self.problem
-        steps = int(problem.waiting.sum()) + min(problem.moves_max, 2 * problem.gpus)
-        return LOOK_S * problem.gpus * problem.classes * steps
-
     def place(self) -> Placement:
         """The first valid placement: nobody moves, those who wait go where they harm least; sets `served`."""
         state = state_of(self.problem)
@@ -68,35 +73,17 @@ class Fitter:
         self.served = self.problem.waiting - waiting
         return placement_of(state)
 
-    def fit(
-        self, limit_us: int, *, on_time: bool, noise: float = 0.0, seed: int = 0, patience: int = PATIENCE
-    ) -> Fitted:
-        """Everybody on a GPU with f <= `limit_us`; with `on_time` every target is met, transfers included.
+    def fit(self, attempt: Attempt) -> Fitted:
+        """Everybody on a GPU below the level of the attempt."""
+        return self._run(state_of(self.problem), np.zeros(self.problem.classes, np.int64), self.served, attempt)
 
-        It gives up after `patience` steps that left no fewer sessions without a GPU.
-        """
-        nobody = np.zeros(self.problem.classes, np.int64)
-        state = state_of(self.problem)
-        return self._run(state, nobody, self.served.copy(), limit_us, on_time, noise, seed, patience)
-
-    def complete(self, placement: Placement, limit_us: int, *, on_time: bool, noise: float, seed: int) -> Fitted:
+    def complete(self, placement: Placement, attempt: Attempt) -> Fitted:
         """From a placement in which fewer arrive than leave, or fewer are placed than have to be: all of them."""
         migrating = np.maximum(placement.out.sum(axis=0) - placement.arrived.sum(axis=0), 0)
         waiting = np.maximum(self.served - placement.placed.sum(axis=0), 0)
-        state = state_of(self.problem, placement)
-        return self._run(state, migrating, waiting, limit_us, on_time, noise, seed, PATIENCE)
+        return self._run(state_of(self.problem, placement), migrating, waiting, attempt)
 
-    def _run(
-        self,
-        state: State,
-        migrating: IntArray,
-        waiting: IntArray,
-        limit_us: int,
-        on_time: bool,
-        noise: float,
-        seed: int,
-        patience: int,
-    ) -> Fitted:
+    def _run(self, state: State, migrating: IntArray, waiting: IntArray, attempt: Attempt) -> Fitted:
         problem = self.problem
         moved = state.out.sum(axis=0)
         pool = Pool(
@@ -108,13 +95,27 @@ class Fitter:
             entry_us=np.full((2, problem.gpus, problem.classes), UNKNOWN, np.int64),
         )
         level = Level(
-            limit_us=limit_us,
-            on_time=on_time,
+            limit_us=attempt.limit_us,
+            on_time=attempt.on_time,
             moves_max=problem.moves_max,
             moved_mib_max=problem.moved_mib_max,
-            noise=noise,
+            noise=attempt.noise,
         )
         steps_max = 40 + 3 * int(waiting.sum()) + 3 * min(problem.moves_max, 2 * problem.gpus)
-        outcome, steps = fit(self.given, state, pool, level, self._size, self._rank, steps_max, patience, seed)
-        work = WORK_PER_EVALUATION * problem.gpus * problem.classes * (steps + problem.classes)
+        progress = np.array([0, FAR, 0], dtype=np.int64)
+        outcome = GOING if begin_fit(self.given, state, pool, level, self._size, attempt.seed) else STUCK
+        while outcome == GOING and not attempt.ends():
+            outcome = fit(
+                self.given,
+                state,
+                pool,
+                level,
+                self._size,
+                self._rank,
+                progress,
+                steps_max,
+                attempt.patience,
+                LOOKS_AT_ONCE,
+            )
+        work = WORK_PER_EVALUATION * problem.gpus * problem.classes * (int(progress[0]) + problem.classes)
         return Fitted(placement=placement_of(state) if outcome == FITTED else None, work=work)

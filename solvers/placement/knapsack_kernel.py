@@ -25,7 +25,7 @@ class Fillings(NamedTuple):
     """The dearest fillings by GPU type, arrivals by migration that may be among them, and widths of room."""
 
     width_us: int
-    size_us: IntArray  # [types, classes]: what a session adds to f, 0 where the class cannot run
+    size_us: IntArray  # [types, classes]: the most that a session adds to f, 0 where the class cannot run
     upper: RealArray  # [types, arrivals + 1, widths + 1]: no filling is worth more
     lower: RealArray  # [types, arrivals + 1, widths + 1]: this one is
     choice: IntArray  # [types, arrivals + 1, widths + 1]: who enters: 2 * class + (1 by migration), or NOBODY
@@ -53,9 +53,11 @@ def _fill_rooms(size: IntArray, placing: RealArray, arriving: RealArray, worth: 
 
 
 @kernel
-def fillings(size_us: IntArray, level_us: int, arrivals: int, placing: RealArray, arriving: RealArray) -> Fillings:
-    """For all rooms up to a level; `size_us` [types, classes]."""
-    types, classes = size_us.shape
+def fillings(
+    least_us: IntArray, most_us: IntArray, level_us: int, arrivals: int, placing: RealArray, arriving: RealArray
+) -> Fillings:
+    """For all rooms up to a level; a session adds from `least_us` to `most_us` [types, classes] to f."""
+    types, classes = most_us.shape
     width_us = max(1, -(-level_us // WIDTHS))
     shape = (types, arrivals + 1, WIDTHS + 1)
     upper, lower = np.zeros(shape), np.zeros(shape)
@@ -64,12 +66,12 @@ def fillings(size_us: IntArray, level_us: int, arrivals: int, placing: RealArray
     size = np.zeros(classes, np.int64)
     for t in range(types):
         for k in range(classes):
-            size[k] = max(1, size_us[t, k] // width_us) if size_us[t, k] > 0 else 0
+            size[k] = max(1, least_us[t, k] // width_us) if least_us[t, k] > 0 else 0
         _fill_rooms(size, placing, arriving, upper[t], unused[t])
         for k in range(classes):
-            size[k] = -(-size_us[t, k] // width_us)
+            size[k] = -(-most_us[t, k] // width_us)
         _fill_rooms(size, placing, arriving, lower[t], choice[t])
-    return Fillings(width_us, size_us, upper, lower, choice)
+    return Fillings(width_us, most_us, upper, lower, choice)
 
 
 @inner

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from solvers.placement.fitting import PATIENCE, Fitter
+from solvers.placement.fitting import PATIENCE, Attempt, Fitter
 from solvers.placement.incumbent import Incumbent
 from solvers.placement.meter import Meter
 from solvers.placement.problem import NEVER_US
@@ -35,7 +35,7 @@ class LevelSearch:
     def __init__(self, fitter: Fitter, incumbent: Incumbent, meter: Meter, *, on_time: bool, seed: int) -> None:
         self._fitter, self._incumbent, self._meter = fitter, incumbent, meter
         self._on_time, self._seed = on_time, seed
-        self._attempt_s = fitter.expected_s
+        self._attempt_s = 0.0  # what the last attempt took
 
     def run(self, effort: Effort, gap: float) -> str:
         """Search until the incumbent is within `gap` of the bound; returns why it ended."""
@@ -73,7 +73,14 @@ class LevelSearch:
             before_s = self._meter.left_s()
             noise = NOISES[attempt % len(NOISES)] if attempt or effort.noisy else 0.0
             fitted = self._fitter.fit(
-                level, on_time=self._on_time, noise=noise, seed=self._seed + attempt, patience=effort.patience
+                Attempt(
+                    limit_us=level,
+                    on_time=self._on_time,
+                    ends=lambda: self._meter.over(effort.end_s),
+                    noise=noise,
+                    seed=self._seed + attempt,
+                    patience=effort.patience,
+                )
             )
             self._meter.spend(fitted.work)
             self._attempt_s = max(0.5 * self._attempt_s, before_s - self._meter.left_s())

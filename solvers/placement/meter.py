@@ -27,6 +27,7 @@ class Meter:
         self._work_left = float(work or 0)
         self._end_s = clock() + seconds if clock is not None else 0.0
         self._total_s = seconds if clock is not None else self._work_left * SECONDS_PER_WORK
+        self._kept_s = 0.0
 
     @property
     def repeats(self) -> bool:
@@ -38,10 +39,14 @@ class Meter:
         """The whole budget in (nominal) seconds."""
         return self._total_s
 
+    def keep(self, seconds: float) -> None:
+        """From now on so much at the end does not count as left: it is for somebody else."""
+        self._kept_s = seconds
+
     def left_s(self) -> float:
         """Seconds (or nominal seconds) that are left; never negative."""
         left = self._end_s - self._clock() if self._clock is not None else self._work_left * SECONDS_PER_WORK
-        return max(0.0, left)
+        return max(0.0, left - self._kept_s)
 
     def used_s(self) -> float:
         """Seconds (or nominal seconds) since the beginning, also beyond the budget."""

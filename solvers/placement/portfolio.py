@@ -10,18 +10,20 @@ from dataclasses import replace
 
 import numpy as np
 
+from solvers.placement import cpsat
 from solvers.placement.bounds import certificate
 from solvers.placement.fitting import Fitter
 from solvers.placement.incumbent import Incumbent, value_before
 from solvers.placement.levels import Effort, LevelSearch
 from solvers.placement.meter import Meter
-from solvers.placement.polish import improve_lateness, polish
+from solvers.placement.polish import improve_lateness, lower_peaks, polish
 from solvers.placement.problem import NO_TARGET_US, Problem
 from solvers.placement.registry import SOLVERS
 from solvers.placement.solution import Answer, Bounds, StageReport
 
 POLISH_SHARE = 0.05  # of the budget is kept for the last stage
 SMALL = 160  # GPUs x classes up to which CP-SAT, which knows every tier, is asked in the end
+GREEDY_RESERVE = 0.45  # of the budget is kept where greedy fits fail, for single migrations and exact stages
 SEARCH_SHARE = 0.15  # of the budget for randomised search before an exact stage
 
 
@@ -46,11 +48,14 @@ class _Cascade:
         self._fitter = Fitter(problem)
         self._incumbent = Incumbent(problem, self._fitter.place(), Bounds())
         self._note("place", begun_s, "everybody is placed where there is room")
+        self._meter.keep(POLISH_SHARE * self._meter.total_s)
         self._stage("certificate and greedy", self._greedy)
-        for name in self._chain():
+        chain = self._chain()
+        for name in chain:
             if self._done():
                 break
-            self._stage(name, lambda name=name: self._ask(name))  # type: ignore[misc]
+            self._stage(name, lambda name=name: self._ask(name, last=name == chain[-1]))  # type: ignore[misc]
+        self._meter.keep(0.0)
         self._stage("polish", self._polish)
         end_reason = "wanted gap reached" if self._incumbent.gap <= self._gap else self._stages[-2].end_reason
         return Answer(
@@ -80,10 +85,14 @@ class _Cascade:
         self._without_balance = incumbent.placement, incumbent.value
         if not problem.tiers.balance:
             return "balance is off"
-        effort = Effort(
-            name="greedy", attempts=1, noisy=False, steps_max=2, patience=4, bisects=False, end_s=self._reserve_s()
-        )
-        return self._search.run(effort, self._gap)
+        if problem.classes == 1 and incumbent.settled:
+            return "left to the closed form"
+        end_s = GREEDY_RESERVE * meter.total_s
+        effort = Effort(name="greedy", attempts=1, noisy=False, steps_max=2, patience=4, bisects=False, end_s=end_s)
+        end_reason = self._search.run(effort, self._gap)
+        if not self._done():
+            lower_peaks(problem, incumbent, meter)
+        return end_reason
 
     def _prove(self) -> bool:
         """The certificate; True if it counts those who wait, which it may once everybody is known to be served.
@@ -112,11 +121,13 @@ class _Cascade:
             return ("patterns", "columns", "search", *small)
         return ("columns", "search", *small)
 
-    def _ask(self, name: str) -> str:
+    def _ask(self, name: str, *, last: bool) -> str:
         if name == "search":
-            left_s = self._meter.left_s() * (1 - SEARCH_SHARE)
-            effort = Effort(name="search", attempts=6, noisy=True, end_s=max(left_s, self._reserve_s()))
+            end_s = 0.0 if last else self._meter.left_s() * (1 - SEARCH_SHARE)
+            effort = Effort(name="search", attempts=6, noisy=True, end_s=end_s)
             return self._search.run(effort, self._gap)
+        if name == "cpsat" and not (self._meter.repeats or cpsat.is_loaded()) and self._meter.over(cpsat.LOAD_S):
+            return "too little time to load the library"
         incumbent = self._incumbent
         found = SOLVERS[name]()(
             self._problem, self._meter, seed=self._seed, hint=incumbent.placement, bounds=incumbent.bounds
@@ -147,10 +158,7 @@ class _Cascade:
         return reason
 
     def _done(self) -> bool:
-        return (self._incumbent.settled and self._incumbent.gap <= self._gap) or self._meter.over(self._reserve_s())
-
-    def _reserve_s(self) -> float:
-        return POLISH_SHARE * self._meter.total_s
+        return (self._incumbent.settled and self._incumbent.gap <= self._gap) or self._meter.over()
 
     def _stage(self, name: str, run: Callable[[], str]) -> None:
         begun_s = self._meter.used_s()

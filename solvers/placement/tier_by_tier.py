@@ -72,8 +72,10 @@ def solve_tier_by_tier(
         share = 1.0 if step[0] == "move" else SHARE_OF_TIME
         outcome = model.least(step, share, lower=known, start=search.placement)
         if outcome.status == "infeasible":
-            assert step[0] == "meet", f"{name} finds no placement, and there is one: {step}"
-            search.proves(step, 1)
+            late = step[0] == "meet" or (problem.tiers.meet and search.value.meet > 0)
+            assert late, f"{name} finds no placement, and there is one: {step}"
+            if step[0] == "meet":
+                search.proves(step, 1)
             end_reason = "does not apply: sessions are late, and by how much is not linear"
             break
         search.proves(step, outcome.bound)

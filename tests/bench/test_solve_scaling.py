@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from bench import solve_scaling_measure
 from bench.result import BenchResult
 from bench.solve_scaling import run_cases
 from bench.solve_scaling_cases import CASES, EXTENTS
 from bench.solve_scaling_charts import write_charts
 from bench.solve_scaling_gates import gates_of
-from bench.solve_scaling_measure import Measured, Raw, measure, measured_from
+from bench.solve_scaling_measure import LOADS, Measured, Raw, measure, measured_from
 from bench.solve_scaling_table import Group, compared, groups_of, references_of, row_of
+from scheduler.policies.turboserve_placement import REBALANCING_STEPS, place_like_turboserve
+from solvers.placement.check import evaluate
+from solvers.placement.meter import Meter
+from solvers.placement.portfolio import solve
 
 TINY = replace(EXTENTS["small"], seeds=2, epochs=2, raw_seeds=1, raw_gpus=(4,), raw_cases=("grouped-4",))
 
@@ -170,3 +175,24 @@ def test_a_case_runs_in_a_process_of_its_own() -> None:
     assert isinstance(result, BenchResult)
     assert [row["mode"] for row in result.rows] == ["one-shot", "closed loop"]
     assert result.rows[0]["plans"] == EXTENTS["small"].seeds
+
+
+@pytest.mark.parametrize("name", ["grouped-12", "packed-12-3types", "turboserve-12", "packed-4"])
+@pytest.mark.parametrize("gpus", [4, 64])
+def test_the_cascade_is_never_worse_than_the_reference(name: str, gpus: int) -> None:
+    for seed in range(6):
+        problem = CASES[name].workload(gpus, seed).problem()
+        answer = solve(problem, Meter(work=100), seed=seed)
+        for load in LOADS:
+            for steps_max in (REBALANCING_STEPS, problem.moves_max):
+                reference = place_like_turboserve(problem, steps_max=steps_max, load=load)
+                assert answer.value.balance <= evaluate(problem, reference).balance
+
+
+@pytest.mark.parametrize("solver", ["cpsat", "highs"])
+def test_raw_solvers_get_their_deadline_once_the_model_is_built(solver: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(solve_scaling_measure, "RAW_DEADLINE_S", 1e-3)
+    raw = solve_scaling_measure._raw(solver, CASES["grouped-12"].workload(16, 0).problem(), 0)
+    assert raw.build_s > 1e-3
+    assert raw.end_reason == "time"  # not: too little of it to begin
+    assert not raw.faults

@@ -12,7 +12,8 @@ from solvers.placement.check import evaluate, violations
 from solvers.placement.columns import construct, solve_columns
 from solvers.placement.kernel import given_of
 from solvers.placement.meter import Meter
-from solvers.placement.pattern_program import Pattern, PatternProgram
+from solvers.placement.pattern_master import Pattern
+from solvers.placement.pattern_program import PatternProgram
 from solvers.placement.problem import Batching
 from solvers.placement.solution import Bounds, Placement
 from tests.solvers.placement.builders import a_placement_problem, turboserve
@@ -30,6 +31,20 @@ def test_a_crowded_fleet_comes_close_to_what_is_proven(batching: Batching, types
     assert not violations(problem, placement)
     bound = max(found.bounds.balance, bounds.balance)
     assert evaluate(problem, placement).balance <= 1.005 * bound
+
+
+def test_packed_sessions_may_differ_by_the_microsecond_that_tables_are_rounded_to() -> None:
+    problem = replace(a_fleet(96, 4, "packed"), moves_max=40)
+    counts = np.arange(problem.tables.alone_us.shape[2])
+    rounded_us = np.rint(problem.tables.alone_us[:, :, 1:2] * 1.0 * counts + 0.37 * counts).astype(np.int64)
+    problem = replace(problem, tables=replace(problem.tables, alone_us=rounded_us))
+    assert len(np.unique(np.diff(rounded_us[0, 0]))) == 2
+    hint = placed_one_by_one(problem)
+    bounds = certificate(problem, given_of(problem))
+    found = solve_columns(problem, Meter(work=20_000), seed=0, hint=hint, bounds=bounds)
+    assert found.placement is not None
+    value = evaluate(problem, found.placement).balance
+    assert found.bounds.balance <= value <= 1.001 * found.bounds.balance
 
 
 def test_nothing_is_proven_where_more_may_leave_a_gpu_than_patterns_hold() -> None:

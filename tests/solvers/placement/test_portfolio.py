@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from solvers.placement import cpsat
 from solvers.placement.check import violations
 from solvers.placement.meter import Meter
 from solvers.placement.portfolio import solve
 from solvers.placement.problem import Problem
 from solvers.placement.solution import Answer
 from tests.solvers.placement.brute_force import in_order, optimum, tightest
-from tests.solvers.placement.builders import a_placement_problem
+from tests.solvers.placement.builders import a_placement_problem, grouped
 from tests.solvers.placement.strategies import placement_problems
 
 WORK = 2000
@@ -82,6 +85,38 @@ def test_the_clock_ends_the_search() -> None:
         begun_s = time.monotonic()
         solve(problem, Meter(clock=time.monotonic, seconds=seconds), gap=0.0)
         assert time.monotonic() - begun_s <= seconds + 0.3
+
+
+def test_cpsat_is_not_begun_where_its_library_cannot_be_loaded_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = a_placement_problem("AAAB | AB | ABB | B", moves_max=2, out_max=2, in_max=2)
+    cpsat.load()
+    ends = {stage.solver: stage.end_reason for stage in solve(problem, _half_a_second(), gap=-1.0).stages}
+    assert "library" not in ends["cpsat"]
+    monkeypatch.delitem(sys.modules, "ortools.sat.python.cp_model")
+    ends = {stage.solver: stage.end_reason for stage in solve(problem, _half_a_second(), gap=-1.0).stages}
+    assert ends["cpsat"] == "too little time to load the library"
+
+
+def test_one_class_goes_to_its_closed_form_at_once() -> None:
+    tables = grouped([[10, 20, 30, 40, 50]])
+    problem = a_placement_problem("AAAAA | A | AA | ", tables=tables, moves_max=4, out_max=2, in_max=2)
+    answer = solve(problem, Meter(work=WORK), gap=0.0)
+    assert [stage.solver for stage in answer.stages] == ["place", "certificate and greedy", "one-class", "polish"]
+    assert answer.end_reason == "wanted gap reached"
+
+
+def test_what_is_kept_of_a_meter_does_not_count_as_left() -> None:
+    meter = Meter(work=1000)
+    meter.keep(0.25)
+    assert meter.left_s() == 0.75
+    meter.spend(800)
+    assert meter.over()
+    meter.keep(0.0)
+    assert not meter.over()
+
+
+def _half_a_second() -> Meter:
+    return Meter(clock=lambda: 0.0, seconds=0.5)
 
 
 def _crowded(gpus: int) -> Problem:
