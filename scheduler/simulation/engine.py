@@ -17,7 +17,7 @@ from scheduler.policy import Budget, Prepared
 from scheduler.simulation.demand import Demand, Users
 from scheduler.simulation.executor import Executor
 from scheduler.simulation.faults import Faults
-from scheduler.simulation.instants import to_s, to_us
+from scheduler.simulation.instants import FAR_US, to_s, to_us
 from scheduler.simulation.pace import Pace
 from scheduler.simulation.power import Power, on_at_start
 from scheduler.simulation.record import Record
@@ -179,7 +179,7 @@ class Engine:
     def _hear(self) -> None:
         """What happened since, as far as the pace of steps depends on it."""
         if self.stage.changed or self.stage.calls:
-            self._pace.something_changed(calls=self.stage.calls)
+            self._pace.something_changed(hope=self.stage.changed, calls=self.stage.calls)
             self.stage.changed = self.stage.calls = False
 
     def _ask(self, now_us: int, *, early: bool) -> None:
@@ -195,7 +195,8 @@ class Engine:
             planning_s = seconds
         planning_ms = None if seconds is None else 1000 * seconds
         self.record.asked(self._decision, early=early, planning_ms=planning_ms, now_us=now_us)
-        wish_us = to_us(self._decision.next_step_s)
+        wish_s = self._decision.next_step_s
+        wish_us = to_us(wish_s) if wish_s < to_s(self.end_us) else FAR_US
         self._pace.asked(early=early, planning_us=to_us(planning_s), wish_us=wish_us, now_us=now_us)
 
     def _take_effect(self, now_us: int) -> None:

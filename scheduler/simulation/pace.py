@@ -26,9 +26,9 @@ class Pace:
         """When the plan that is being computed takes effect; `FAR_US`: none is."""
         return FAR_US if self._plan_us is None else self._plan_us
 
-    def something_changed(self, *, calls: bool) -> None:
-        """Those who wait may hope again; `calls`: the policy is to be asked though nobody waits."""
-        self._given_up = False
+    def something_changed(self, *, hope: bool, calls: bool) -> None:
+        """`hope`: those who wait may be asked for again; `calls`: the policy is to be asked though nobody waits."""
+        self._given_up &= not hope
         self._called |= calls
 
     def next_us(self, waiting: int, now_us: int) -> int:

@@ -47,7 +47,7 @@ class Stage:
         self.count = dict.fromkeys(STATUSES, 0)
         self.waiting_free = 0  # sessions that wait and are not in flight
         self.changed = False  # something happened that lets those who wait hope again; whoever hears it puts it out
-        self.calls = False  # as `changed`: a GPU became ready or was lost, or somebody returned to its GPU
+        self.calls = False  # the policy is to be asked: a GPU became ready or was lost, or somebody returned to its own
         self.period_of: list[int] = [NOBODY] * len(users.session_ids)
         self.unserved_us = array("q", bytes(8 * len(users.start_us)))  # by period
         self._waits_since: dict[SessionId, int] = {}

@@ -84,7 +84,10 @@ class _Steps:
 
     last: int | None = None
     epoch_due: bool = True  # the run begins with a step
-    gpu_changed: bool = False  # one became ready or was lost since the last step
+    called: bool = (
+        False  # since the last step a GPU became ready or was lost, or a session returned to the one it is on
+    )
+    wish: float = float("inf")  # when the last decision wants the next step
     worth_asking: bool = True  # something changed since the last early step
     computing: tuple[int, Decision] | None = None  # when it takes effect
     waves: list[list[Move]] = field(default_factory=list)  # that have not begun
@@ -192,6 +195,8 @@ class _Run:
             yield self.steps.computing[0]
         elif self.steps.last is not None:
             yield self.steps.last + self.spacing
+            if self.steps.wish < self.horizon:
+                yield round(self.steps.wish)
 
     def _let_time_pass(self, until: int) -> None:
         """What everybody goes through from now until then."""
@@ -223,7 +228,9 @@ class _Run:
         if isinstance(event, events.SessionIdled | events.SessionClosed | events.MoveEnded):
             self.steps.worth_asking = True
         if isinstance(event, events.GpuReady | events.GpuLost):
-            self.steps.worth_asking = self.steps.gpu_changed = True
+            self.steps.worth_asking = self.steps.called = True
+        if isinstance(event, events.SessionActivated) and self.seen.sessions[event.session_id].status == "active":
+            self.steps.called = True
         if self.observe is not None:
             self.observe(event, self.now, self.seen)
 
@@ -497,14 +504,15 @@ class _Run:
         if not steps.epoch_due:
             assert steps.last is not None
             waits = any(s.status == "waiting" and s.session_id not in self.seen.moves for s in self._present())
-            wanted = steps.gpu_changed or (waits and steps.worth_asking)
+            wanted = steps.called or (waits and steps.worth_asking) or steps.wish <= self.now
             if not wanted or self.now < steps.last + self.spacing:
                 return
         early = not steps.epoch_due
         budget = Budget(work=self.prepared.work_early if early else self.prepared.work, early=early)
         decision = self.prepared.policy.step(self.seen, self.now / 1e6, budget)
         self.books.decisions.append((self.now, early, decision))
-        steps.last, steps.epoch_due, steps.gpu_changed = self.now, False, False
+        steps.last, steps.epoch_due, steps.called = self.now, False, False
+        steps.wish = decision.next_step_s if decision.next_step_s == float("inf") else round(decision.next_step_s * 1e6)
         steps.worth_asking = steps.worth_asking and not early
         if self.planning:
             steps.computing = (self.now + self.planning, decision)

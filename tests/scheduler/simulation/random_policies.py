@@ -15,9 +15,10 @@ import numpy as np
 from scheduler.cluster import GpuId, NodeId, Session, SessionId, Snapshot
 from scheduler.fleet import Fleet
 from scheduler.plan import Decision, GpuAim, Move, Plan, Report, Seat, TierReport
-from scheduler.plan_check import check_plan, place_of
+from scheduler.plan_check import check_plan
 from scheduler.planner_settings import MoveLimits
 from scheduler.policy import Budget
+from scheduler.seats import place_of
 from scheduler.sizes import state_bytes
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ class ChaosPolicy:
         return Decision(
             plan=plan,
             report=self._report(),
-            next_step_s=now_s + self._fleet.epoch_s,
+            next_step_s=now_s + float(rng.choice([0.0, 0.1, 0.7, self._fleet.epoch_s, np.inf])),
             scale_in_wanted={name: bool(rng.integers(0, 2)) for name in self._fleet.gpu_types if not budget.early},
         )
 

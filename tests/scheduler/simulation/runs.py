@@ -62,7 +62,7 @@ class Scripted:
             else:
                 aims[gpu(int(words[1]))] = words[0]  # type: ignore[assignment]
         plan = Plan(version=snapshot.version + 1, seats={}, gpus=aims, moves=tuple(moves))
-        return Decision(plan=plan, report=REPORT, next_step_s=now_s)
+        return Decision(plan=plan, report=REPORT, next_step_s=float("inf"))
 
 
 def _move(snapshot: Snapshot, words: Sequence[str]) -> Move:
