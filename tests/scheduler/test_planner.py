@@ -10,6 +10,7 @@ from scheduler.cluster import SessionId, Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.fleet import Fleet
 from scheduler.gpu_decision import GpuDecision, keep_what_is_on
+from scheduler.plan import Plan
 from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings
 from scheduler.policy import Budget
@@ -189,3 +190,42 @@ def test_seconds_by_a_clock_are_a_budget_too() -> None:
         a_cluster(FLEET, "a1 a2"), 0.0, Budget(seconds=1e9, clock=lambda: float(next(times)))
     )
     assert len(decision.plan.moves) == 2
+
+
+def an_early_plan(snapshot: Snapshot) -> Plan:
+    decision = Planner(FLEET).step(snapshot, 0.0, Budget(work=5, early=True))
+    assert not decision.scale_in_wanted
+    return decision.plan
+
+
+def test_between_epochs_who_waits_is_placed_and_nobody_migrates() -> None:
+    """Three on one GPU are late, and the other two are empty."""
+    snapshot = a_cluster(FLEET, "a1@0 a2@0 a3@0 a4", on=3)
+    assert {move.kind for move in a_plan_for(FLEET, snapshot).moves} == {"place", "migrate"}
+    plan = an_early_plan(snapshot)
+    assert [(move.kind, move.target) for move in plan.moves] == [("place", gpu(1))]
+    assert set(plan.gpus.values()) == {"keep", "off"}
+
+
+def test_between_epochs_idle_sessions_make_room() -> None:
+    plan = an_early_plan(a_cluster(FLEET, "b1@0~ b2@0~ b3", on=1))
+    assert [move.kind for move in plan.moves] == ["offload", "place"]
+
+
+def test_between_epochs_a_gpu_starts_only_for_who_finds_no_place_in_time() -> None:
+    assert "start" not in an_early_plan(a_cluster(FLEET, "a1@0 a2", on=1)).gpus.values()
+    assert "start" in an_early_plan(a_cluster(FLEET, "b1@0 b2@0 b3", on=1)).gpus.values()
+
+
+def test_between_epochs_a_draining_gpu_drains_on() -> None:
+    plan = an_early_plan(a_cluster(FLEET, "a1@0 a2@0~ a3", status={0: "draining"}))
+    assert plan.gpus[gpu(0)] == "drain"
+    assert set(moves_of(plan)) == {"a3"}
+
+
+def test_where_places_are_short_lower_priorities_take_what_is_left() -> None:
+    """A b of higher priority takes half of the GPU; of those behind it two a fit, though three a would serve more."""
+    snapshot = a_cluster(FLEET, "b1 a1 a2 a3 a4", on=1)
+    sessions = dict(snapshot.sessions)
+    sessions[SessionId("b1")] = replace(sessions[SessionId("b1")], priority=1)
+    assert set(moves_of(a_plan_for(FLEET, replace(snapshot, sessions=sessions)))) == {"b1", "a1", "a2"}
