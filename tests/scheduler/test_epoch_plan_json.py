@@ -10,7 +10,7 @@ from scheduler.cluster import SessionId
 from scheduler.epoch_plan_json import epoch_plan_json, parse_epoch_plan
 from scheduler.plan_diff import diff_plans
 from scheduler.planner import Planner
-from tests.scheduler.clusters import WORK, a_cluster, gpu, two_profiles
+from tests.scheduler.clusters import WORK, a_cluster, a_plan_for, gpu, two_profiles
 from traces.errors import BadInputError
 
 
@@ -41,8 +41,8 @@ def test_a_plan_does_not_differ_from_itself() -> None:
 
 def test_the_difference_names_sessions_gpus_and_moves() -> None:
     fleet = two_profiles()
-    first = Planner(fleet).step(a_cluster(fleet, "a1@0 a2@1"), 0.0, WORK).plan
-    second = Planner(fleet).step(a_cluster(fleet, "a1@0 b1", status={1: "lost"}), 0.0, WORK).plan
+    first = a_plan_for(fleet, a_cluster(fleet, "a1@0 a2@1"))
+    second = a_plan_for(fleet, a_cluster(fleet, "a1@0 b1", status={1: "lost"}))
     found = diff_plans(first, second)
     assert set(found.seats) == {"a2", "b1"}
     assert found.seats[SessionId("b1")][0] is None

@@ -10,6 +10,7 @@ from scheduler.cluster import Migrated, SessionId, Snapshot
 from scheduler.cluster_checks import validate
 from scheduler.fleet import Fleet
 from scheduler.gpu_decision import GpuDecision, keep_what_is_on
+from scheduler.plan import Plan
 from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings
 from scheduler.policy import Budget
@@ -199,3 +200,54 @@ def test_migrations_that_are_over_use_up_the_budget_of_their_epoch() -> None:
     spent = Migrated(source=gpu(1), target=gpu(0), profile="a")
     later = replace(snapshot, history=replace(snapshot.history, migrated_now=(spent,)))
     assert not moves_of(a_plan_for(fleet, later), "migrate")
+
+
+def an_early_plan(snapshot: Snapshot) -> Plan:
+    decision = Planner(FLEET).step(snapshot, 0.0, Budget(work=5, early=True))
+    assert not decision.scale_in_wanted
+    return decision.plan
+
+
+def test_between_epochs_nobody_migrates_for_balance() -> None:
+    """Two share one GPU on time, and the other two are empty."""
+    snapshot = a_cluster(FLEET, "a1@0 a2@0 a3", on=3)
+    assert {move.kind for move in a_plan_for(FLEET, snapshot).moves} == {"place", "migrate"}
+    plan = an_early_plan(snapshot)
+    assert [(move.kind, move.target) for move in plan.moves] == [("place", gpu(1))]
+    assert set(plan.gpus.values()) == {"keep", "off"}
+
+
+def test_between_epochs_the_late_make_way_within_what_is_left_of_the_budget() -> None:
+    """Three on one GPU are late, and the other one is empty."""
+    snapshot = a_cluster(FLEET, "a1@0 a2@0 a3@0")
+    assert [move.reason for move in an_early_plan(snapshot).moves] == ["late"]
+    fleet = FLEET.model_copy(update={"budget": FLEET.budget.model_copy(update={"moves_per_epoch": 1})})
+    spent = Migrated(source=gpu(1), target=gpu(0), profile="a")
+    later = replace(snapshot, history=replace(snapshot.history, migrated_now=(spent,)))
+    assert not Planner(fleet).step(later, 0.0, Budget(work=5, early=True)).plan.moves
+
+
+def test_between_epochs_idle_sessions_make_room() -> None:
+    plan = an_early_plan(a_cluster(FLEET, "b1@0~ b2@0~ b3", on=1))
+    assert sorted(move.reason for move in plan.moves) == ["memory", "return", "waiting"]
+    first = next(move for move in plan.moves if move.reason == "memory")
+    assert first.wave < moves_of(plan, "place")["b3"].wave
+
+
+def test_between_epochs_a_gpu_starts_only_for_who_finds_no_place_in_time() -> None:
+    assert "start" not in an_early_plan(a_cluster(FLEET, "a1@0 a2", on=1)).gpus.values()
+    assert "start" in an_early_plan(a_cluster(FLEET, "b1@0 b2@0 b3", on=1)).gpus.values()
+
+
+def test_between_epochs_a_draining_gpu_drains_on() -> None:
+    plan = an_early_plan(a_cluster(FLEET, "a1@0 a2@0~ a3", status={0: "draining"}))
+    assert plan.gpus[gpu(0)] == "drain"
+    assert set(moves_of(plan)) == {"a3"}
+
+
+def test_where_places_are_short_lower_priorities_take_what_is_left() -> None:
+    """A b of higher priority takes half of the GPU; of those behind it two a fit, though three a would serve more."""
+    snapshot = a_cluster(FLEET, "b1 a1 a2 a3 a4", on=1)
+    sessions = dict(snapshot.sessions)
+    sessions[SessionId("b1")] = replace(sessions[SessionId("b1")], priority=1)
+    assert set(moves_of(a_plan_for(FLEET, replace(snapshot, sessions=sessions)))) == {"b1", "a1", "a2"}
