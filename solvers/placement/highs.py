@@ -98,19 +98,23 @@ class HighsModel:
             solution.value_valid = True
             highs.setSolution(solution)
         highs.run()
+        if self._infeasible():  # its presolve says so of programs, too, that have a solution
+            highs.setOptionValue("presolve", "off")
+            self._limit(share)
+            highs.run()
+            highs.setOptionValue("presolve", "choose")
         outcome = self._outcome(step)
         if step[0] == "balance":
             highs.changeColBounds(model.worst_column, 0.0, self._highspy.kHighsInf)
         return outcome
 
     def _outcome(self, step: Step) -> Outcome:
-        highs, status = self._highs, self._highs.getModelStatus()
-        kinds, info = self._highspy.HighsModelStatus, self._highs.getInfo()
+        highs, info = self._highs, self._highs.getInfo()
         if self._meter.repeats:
             self._meter.spend(WORK_PER_NODE * max(1, int(info.mip_node_count)))
-        if status in (kinds.kInfeasible, kinds.kUnboundedOrInfeasible):
+        if self._infeasible():
             return Outcome(status="infeasible")
-        optimal = status == kinds.kOptimal
+        optimal = highs.getModelStatus() == self._highspy.HighsModelStatus.kOptimal
         has_placement = info.primal_solution_status == self._highspy.SolutionStatus.kSolutionStatusFeasible
         if not has_placement:
             return Outcome(status="limit", bound=self._bound(step, info.mip_dual_bound))
@@ -121,6 +125,10 @@ class HighsModel:
             placement=self._model.read(highs.getSolution().col_value),
             bound=self._bound(step, dual),
         )
+
+    def _infeasible(self) -> bool:
+        kinds = self._highspy.HighsModelStatus
+        return self._highs.getModelStatus() in (kinds.kInfeasible, kinds.kUnboundedOrInfeasible)
 
     def _bound(self, step: Step, dual: float) -> int | None:
         return true_bound(self._model, step, dual)

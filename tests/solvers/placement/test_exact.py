@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,14 +15,14 @@ from solvers.placement.cpsat import solve as solve_cpsat
 from solvers.placement.highs import solve as solve_highs
 from solvers.placement.meter import Meter
 from solvers.placement.milp import milp_through
-from solvers.placement.problem import NEVER_US, Batching, Problem, Tiers
+from solvers.placement.problem import NEVER_US, NO_TARGET_US, Batching, Problem, Tiers
 from solvers.placement.reach import Reach
 from solvers.placement.registry import SOLVERS, Solver
 from solvers.placement.restricted import solve as solve_restricted
 from solvers.placement.solution import Bounds, Placement, better
 from solvers.placement.tier_by_tier import of_step, steps, tidy
 from tests.solvers.placement.brute_force import every, in_order, optimum
-from tests.solvers.placement.builders import a_placement, a_placement_problem, grouped
+from tests.solvers.placement.builders import MS, a_placement, a_placement_problem, grouped
 from tests.solvers.placement.fleets import a_fleet, placed_one_by_one
 from tests.solvers.placement.strategies import BATCHING, placement_problems
 
@@ -171,3 +172,22 @@ def test_tidying_turns_a_detour_into_a_placement() -> None:
     direct = tidy(detour)
     assert direct.moves == 0
     assert direct.placed.tolist() == [[0, 0], [1, 0]]
+
+
+def test_highs_is_not_believed_when_only_its_presolve_finds_no_solution() -> None:
+    tables = grouped([[1] * 8, [4, *[7] * 7]])
+    tables = replace(tables, alone_us=np.minimum(tables.alone_us, 7 * MS))
+    problem = a_placement_problem("A | BB | A | ", tables=tables, moves_max=3, out_max=4, in_max=4)
+    problem = replace(
+        problem,
+        receives=np.array([True, True, True, False]),
+        memory_mib=np.array([3, 4, 3, 2]),
+        state_mib=np.array([1, 2]),
+        target_us=np.array([NO_TARGET_US, 6 * MS]),
+        transfer_us=np.zeros(2, dtype=np.int64),
+    )
+    hint = Placement.unchanged(problem)
+    found = SOLVERS["highs"]()(problem, Meter(work=2000), seed=7, hint=hint, bounds=Bounds())
+    assert found.bounds.meet == 0
+    assert found.placement is not None
+    assert evaluate(problem, found.placement).meet == 0
