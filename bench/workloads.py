@@ -8,7 +8,7 @@ short sessions on Mooncake's own arrivals and on those of Azure, which burst by 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 _DATA = _ROOT / "tests" / "traces" / "data"
 _FLEETS = _ROOT / "examples" / "fleets"
 _TRACES = _ROOT / "examples" / "traces"
+
+_MOONCAKE_US = 2700 * 1_000_000  # for so long requests were recorded; the last ones go on beyond
 
 _FOUR = {"wan-1.3b-480p": 0.40, "wan-1.3b-720p": 0.25, "world-5b-480p": 0.20, "wan-14b-480p": 0.15}
 
@@ -57,7 +59,8 @@ class Workload:
             return compose(bodies, servegen_rates(_DATA / "servegen_deepseek.csv.gz"), options, name=name)
         mooncake = read_trace(_TRACES / "mooncake-45min.csv.gz")
         steady = self.family == "steady"
-        arrivals = arrivals_of(mooncake) if steady else azure_arrivals(_DATA / "azure_conv.csv.gz")
+        opened = replace(arrivals_of(mooncake), length_us=_MOONCAKE_US)
+        arrivals = opened if steady else azure_arrivals(_DATA / "azure_conv.csv.gz")
         return compose(bodies_of(mooncake), recorded(arrivals), options, name=name)
 
     def gpus(self) -> Fleet:

@@ -22,7 +22,7 @@ def crowded(
     """By row, the idle profiles of which one more would be late there, or would make another profile late.
 
     `type_index` [rows] are indexes into `fleet.gpu_types`, `active` [rows, profiles] is in the fleet's order. A GPU on
-    which somebody is late already is crowded for all.
+    which somebody is late already is crowded for all, but for whom no GPU of its type would be fast enough.
     """
     targets_ms = np.array([fleet.target_ms(name) for name in fleet.profiles])
     found: dict[int, set[str]] = {row: set() for row in idle}
@@ -33,7 +33,11 @@ def crowded(
         batch = active[rows]
         batch[:, column] += 1
         strictest_ms = np.where(batch > 0, targets_ms, np.inf).min(axis=1)
-        late = chunk_latency_ms_mixed(fleet, type_index[rows], batch) > strictest_ms * _TOLERANCE
+        alone = np.zeros_like(batch)
+        alone[:, column] = 1
+        latency_ms = chunk_latency_ms_mixed(fleet, type_index[rows], batch)
+        late = latency_ms > strictest_ms * _TOLERANCE
+        late &= chunk_latency_ms_mixed(fleet, type_index[rows], alone) <= targets_ms[column] * _TOLERANCE
         for row in rows[late].tolist():
             found[row].add(profile)
     return {row: frozenset(profiles) for row, profiles in found.items() if profiles}

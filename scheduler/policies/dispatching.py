@@ -17,7 +17,7 @@ from typing import Protocol
 
 import numpy as np
 
-from scheduler.cluster import GpuId, Session, Snapshot
+from scheduler.cluster import Gpu, GpuId, Session, Snapshot
 from scheduler.fleet import Fleet
 from scheduler.gpu_decision import STEADY
 from scheduler.plan import Decision, GpuAim, Report
@@ -112,7 +112,8 @@ class Dispatching:
 def aims_for(view: View, wanted: Mapping[str, int] | None, *, may_shrink: bool) -> dict[GpuId, GpuAim]:
     """Which GPUs switch so that as many as wanted are on, within pools and their least counts.
 
-    GPUs that drain come back before others start, those with the least to lose drain, and empty ones stop.
+    GPUs that drain come back before others start; those that are not ready yet go first, the last of them before the
+    others, as Kubernetes does it; then those with the least to lose drain, and empty ones stop.
     """
     gpus = view.snapshot.gpus
     aims: dict[GpuId, GpuAim] = {gpu_id: STEADY[gpu.status] for gpu_id, gpu in gpus.items()}
@@ -125,13 +126,23 @@ def aims_for(view: View, wanted: Mapping[str, int] | None, *, may_shrink: bool) 
         target = np.array([min(max(wanted.get(t, 0), facts.gpus_min[t]), facts.gpus_max[t]) for t in types])
         more = np.maximum(target - on, 0)
         fewer = np.maximum(on - target, 0) if may_shrink else np.zeros_like(on)
+        unready = np.minimum(fewer, [count[t, "starting"] for t in types])
         if more.any() or fewer.any():
-            back = np.minimum(more, draining)
-            aims = aims_of_changes(view.snapshot, facts.fleet, types, taken_back=back, starts=more - back, stops=fewer)
+            back, drained = np.minimum(more, draining), fewer - unready
+            aims = aims_of_changes(
+                view.snapshot, facts.fleet, types, taken_back=back, starts=more - back, stops=drained
+            )
+            for gpu_type, number in zip(types, unready.tolist(), strict=True):
+                aims |= dict.fromkeys(_last_to_be_ready(gpus, gpu_type)[:number], "stop")
     for gpu_id, place in view.places.items():
         if aims[gpu_id] == "drain" and place.empty:
             aims[gpu_id] = "stop"
     return aims
+
+
+def _last_to_be_ready(gpus: Mapping[GpuId, Gpu], gpu_type: str) -> list[GpuId]:
+    starting = [gpu for gpu in gpus.values() if gpu.gpu_type == gpu_type and gpu.status == "starting"]
+    return [gpu.gpu_id for gpu in sorted(starting, key=lambda gpu: -(gpu.ready_s or 0.0))]
 
 
 class LeastLoaded:

@@ -47,7 +47,10 @@ class Hpa:
             return None
         current = Counter(gpu.gpu_type for gpu in view.snapshot.gpus.values() if gpu.status in ("ready", "starting"))
         loads = loads_by_type(view.facts, view.wanted, headroom=1.0)
-        self._desired.append((now_s, {t: self._of(current[t], load / FULL) for t, load in loads.items()}))
+        desired = {t: self._of(current[t], load / FULL) for t, load in loads.items()}
+        if not self._desired:  # as in Kubernetes, what is on when it begins counts as desired
+            desired = {t: max(count, current[t]) for t, count in desired.items()}
+        self._desired.append((now_s, desired))
         while self._desired[0][0] <= now_s - settings.window_s and len(self._desired) > 1:
             self._desired.popleft()
         now = self._desired[-1][1]

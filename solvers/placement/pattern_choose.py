@@ -164,6 +164,9 @@ def _solve(
     limits(highs)
     highs.passModel(lp)
     highs.run()
+    if highs.getModelStatus() == highspy.HighsModelStatus.kInfeasible:  # presolve says so of feasible ones, too
+        highs.setOptionValue("presolve", "off")
+        highs.run()
     status = highs.getModelStatus()
     if status == highspy.HighsModelStatus.kInfeasible:
         return None, "infeasible"
