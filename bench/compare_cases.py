@@ -28,7 +28,8 @@ EPOCHAL = (
     "epochal-reference-budget",
 )
 POLICIES = (*FIXED, *SCALING, *EPOCHAL)
-HEADROOMS = ("0.4", "0.5", "0.6", "0.75", "1.0")  # of turboserve, beside its own 0.9
+# Of turboserve, headroom and hold in seconds, beside its own 0.9 and 5: to hold as long as a start-up serves it well.
+REFERENCE = (("0.75", "5"), ("1.0", "5"), ("0.6", "60"), ("0.75", "60"), ("0.9", "60"), ("1.0", "60"))
 SERVICE_LEVELS = ("0.5", "0.8", "0.9", "0.99")  # of epochal, beside its own 0.95
 
 _FOUR = {"wan-1.3b-480p": 0.40, "wan-1.3b-720p": 0.25, "world-5b-480p": 0.20, "wan-14b-480p": 0.15}
@@ -70,8 +71,9 @@ def cases(size: Size) -> Iterator[Case]:
         yield Case(compared=compared, policy=OFFLINE)
         for policy in POLICIES:
             yield Case(compared=compared, policy=policy)
-        for headroom in HEADROOMS:
-            yield Case(compared=compared, policy="turboserve", parameters={"headroom": headroom}, role="cost")
+        for headroom, hold_s in REFERENCE:
+            swept = {"headroom": headroom, "hold_s": hold_s}
+            yield Case(compared=compared, policy="turboserve", parameters=swept, role="cost")
         for level in SERVICE_LEVELS:
             yield Case(compared=compared, policy="epochal", parameters={"service_level": level}, role="cost")
         if compared.several:

@@ -16,6 +16,7 @@ FloatArray = npt.NDArray[np.float64]
 
 LEVEL_WINDOWS = (1, 4, 12)  # epochs whose mean is the level; which one is used is decided by its errors
 TREND_WINDOW = 6  # epochs on each side of the difference that is the trend
+TREND_ORIGINS = 24  # forecasts that were judged before a trend is believed: a ramp that is just over looks like one
 DAMPING = 0.8  # of the trend, per epoch
 SEASONS_MAX = 3  # past seasons whose mean is the season's shape
 SMOOTH_SHARE = 1 / 96  # of a season: half the window that smooths its shape; a quarter of an hour of a day
@@ -164,7 +165,7 @@ def _level_and_trend(series: FloatArray, horizon: int, origins: int) -> Iterator
 
     for window in LEVEL_WINDOWS:
         yield np.broadcast_to(mean_before(ends, window)[:, None, :], shape)
-    if epochs > 2 * TREND_WINDOW:
+    if epochs > 2 * TREND_WINDOW + horizon + TREND_ORIGINS:
         newer, older = mean_before(ends, TREND_WINDOW), mean_before(np.maximum(ends - TREND_WINDOW, 0), TREND_WINDOW)
         slope = np.where((ends >= 2 * TREND_WINDOW)[:, None], (newer - older) / TREND_WINDOW, 0.0)
         damped = np.cumsum(DAMPING ** np.arange(1, horizon + 1))

@@ -45,7 +45,7 @@ class ScalingSettings(_Strict):
 
     service_level: Annotated[float, Field(ge=0.5, lt=1, allow_inf_nan=False)] = 0.95  # of capacity in each epoch
     horizon_epochs: Annotated[int, Field(ge=1, le=200)] = 10  # looked ahead; more where a start-up takes longer
-    scale_in_hold_s: _Seconds = 120.0  # fewer must have done for so long
+    scale_in_hold_s: _Seconds = 60.0  # fewer must have done for so long
     scale_to_zero: bool = True  # whether the last GPU may stop
     season_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 86_400.0  # after which demand looks alike
 
