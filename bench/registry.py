@@ -52,6 +52,12 @@ def _simulate(size: Size) -> BenchResult:
     return run(size)
 
 
+def _compare(size: Size) -> BenchResult:
+    from bench.compare import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
@@ -59,5 +65,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "residency": _residency,
     "solve-scaling": _solve_scaling,
     "forecast": _forecast,
+    "compare": _compare,
     "simulate": _simulate,
 }
