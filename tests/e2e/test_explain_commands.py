@@ -36,7 +36,7 @@ def test_a_step_as_json_is_its_report(here: Path) -> None:
 
 def test_who_has_no_room_makes_the_exit_code_3(here: Path) -> None:
     crowd = [{"session_id": f"s{i}", "profile": "wan-1.3b-480p", "status": "waiting", "since_s": 0.0} for i in range(9)]
-    gpus = [{"gpu_id": "h100-0-0-0", "status": "ready"}]
+    gpus = [{"gpu_id": "h100-0-0-0", "status": "ready", "since_s": 60.0}]  # it is now; nobody may wait so long
     (here / "full.json").write_text(json.dumps({"format": "epochal.snapshot/1", "gpus": gpus, "sessions": crowd}))
     done = epochal("step", "full.json", "--fleet", FLEET, "--keep-gpus", cwd=here)
     assert done.returncode == 3
