@@ -78,6 +78,8 @@ class Planner:
         if answer is None or any(answer.value.serve) or answer.value.meet > answer.before.meet:
             gpus = replace(self._hold_gpus(snapshot, self._fleet, now_s, meter), scale_in_wanted={})
         wanted = [m for m in self._moves(formulated, answer, snapshot, now_s) if m.reason not in ("drain", "idle")]
+        # Balance is not looked at here: whoever migrates from a GPU that is on time makes way for somebody who waits.
+        wanted = [replace(move, reason="late") if move.reason == "balance" else move for move in wanted]
         return self._decided(snapshot, now_s, formulated, answer, wanted, gpus, None)
 
     def _decided(

@@ -80,7 +80,7 @@ def test_the_reference_takes_so_many_steps_while_they_gain_enough(steps: int, mi
 def test_hpa_wants_the_ratio_of_utilisation_to_its_target(active: int, on: int, desired: int) -> None:
     """ceil(on * (active / (2 on)) / 0.8), and nothing while that ratio is within 10 % of one."""
     policy = a_policy("hpa", parameters={"window_s": "0"})
-    assert after(policy, (0.0, active, on)) == desired
+    assert after(policy, (0.0, active, on), (15.0, active, on)) == desired
 
 
 def test_hpa_scales_in_to_the_most_that_it_desired_in_its_window() -> None:
@@ -119,7 +119,9 @@ def test_llumnix_pairs_the_least_free_with_the_freest() -> None:
 
 def test_sticky_sessions_stay_on_a_gpu_that_is_to_go() -> None:
     policy = a_policy("sticky-autoscale", parameters={"hold_s": "0"})
-    plan = policy.step(at_work(4, 4), 0.0, EPOCH).plan
+    first = policy.step(at_work(4, 4), 0.0, EPOCH).plan
+    assert set(list(first.gpus.values())[:4]) == {"keep"}, "what is on when it begins counts as wanted"
+    plan = policy.step(at_work(4, 4), 5.0, EPOCH).plan
     assert sorted(plan.gpus[name] for name in list(plan.gpus)[:4]) == ["drain", "keep", "keep", "keep"]
     assert not plan.moves
 

@@ -18,8 +18,11 @@ FLEET = two_profiles()
 EARLY = Budget(work=5, early=True)
 
 
-def planned(name: str, snapshot: Snapshot, gpus: int = 4, budget: Budget = EARLY) -> Plan:
-    prepared = prepare(name, FLEET, a_trace("s1:a 0-10"), parameters={"gpus": f"h100={gpus}"})
+def planned(
+    name: str, snapshot: Snapshot, gpus: int = 4, budget: Budget = EARLY, *, keep_idle_s: float = 1000.0
+) -> Plan:
+    parameters = {"gpus": f"h100={gpus}", "keep_idle_s": f"{keep_idle_s}"}
+    prepared = prepare(name, FLEET, a_trace("s1:a 0-10"), parameters=parameters)
     return prepared.policy.step(snapshot, 0.0, budget).plan
 
 
@@ -55,6 +58,12 @@ def test_who_idles_longest_makes_room() -> None:
         ("b1", "offload", 0),
         ("b3", "place", 1),
     ]
+
+
+def test_who_idles_longer_than_it_may_goes_to_host_memory() -> None:
+    """b1 idles for 100 s, b2 for 99."""
+    plan = planned("fixed-least-loaded", a_cluster(FLEET, "b1@0~ b2@0~", on=1), gpus=1, keep_idle_s=99.5)
+    assert [(move.session_id, move.kind, move.reason) for move in plan.moves] == [("b1", "offload", "idle")]
 
 
 def test_a_session_has_two_candidates_and_the_freer_one_takes_it() -> None:
