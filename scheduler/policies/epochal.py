@@ -49,7 +49,7 @@ class EpochalSettings(PolicySettings):
     horizon_epochs: PositiveCount = _SCALING.horizon_epochs  # looked ahead
     balance_gain_min: Share = _PLANNER.balance_gain_min  # of the worst latency, for a migration below the target
     gpus: str = ""  # h100=8+b200=2: so many all the time; empty: by forecast
-    work: PositiveCount = 60  # units of a step at an epoch boundary, about milliseconds; two GPU types need 45 to look ahead
+    work: PositiveCount = 60  # units of a step at an epoch boundary, about milliseconds; a look at two types takes 45
 
 
 class NoLookaheadSettings(EpochalSettings):
