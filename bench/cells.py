@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,7 +64,8 @@ def run_cells(
     cells: Sequence[Cell], run: Callable[[Cell], Result], *, processes: int | None = None
 ) -> Iterator[tuple[Cell, Result]]:
     """Each cell with its result, as they are done. `run` is a function of a module; it asks for what is kept itself."""
-    with ProcessPoolExecutor(max_workers=processes or os.cpu_count()) as pool:
+    fresh = get_context("spawn")  # a fork of a process with threads may wait for a lock that nobody holds
+    with ProcessPoolExecutor(max_workers=processes or os.cpu_count(), mp_context=fresh) as pool:
         waiting = {pool.submit(run, cell): cell for cell in cells}
         for done in as_completed(waiting):
             yield waiting[done], done.result()
