@@ -8,6 +8,7 @@ VENV_LOCK ?= .venv-lock
 LOCK_PYTHON ?= python3.11
 PYTEST_ARGS ?=
 UPGRADE ?=
+TORCH ?= torch==2.13.0
 
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 BASE_READY = $(VENV)/ready
@@ -76,6 +77,7 @@ $(BASE_READY): requirements/base.txt pyproject.toml | python
 $(DEV_READY): requirements/dev.txt pyproject.toml | python
 	$(PYTHON) -m venv --clear $(VENV_DEV)
 	$(VENV_DEV)/bin/python $(PIP_INSTALL) --require-hashes --requirement requirements/dev.txt
+	$(VENV_DEV)/bin/python $(PIP_INSTALL) --no-deps $(TORCH)
 	$(VENV_DEV)/bin/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -93,5 +93,10 @@ def test_users_and_developers_run_the_same_versions() -> None:
     assert {name: pin.version for name, pin in base.items()}.items() <= {n: p.version for n, p in dev.items()}.items()
 
 
-def test_torch_stays_out_of_the_locks() -> None:
-    assert not {"torch", "pyzmq"} & (set(_pins("base")) | set(_pins("dev")))
+def test_torch_has_a_step_of_its_own_and_the_base_installation_none_of_it() -> None:
+    """Its wheel for CPUs has another hash than that of the public index, so that no lock can hold it."""
+    assert not {"torch", "pyzmq", "av"} & set(_pins("base"))
+    assert "torch" not in _pins("dev")
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["runtime"]
+    torch = next(line for line in wanted if line.startswith("torch"))
+    assert f"TORCH ?= {torch}" in (ROOT / "Makefile").read_text()
