@@ -14,14 +14,19 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-LEVEL_WINDOWS = (1, 4, 12)  # epochs whose mean is the level; which one is used is decided by its errors
+SHORT_WINDOWS = (1, 4)  # epochs whose mean is demand at present
+LONG_WINDOWS = (12, 60, 240, 720)  # epochs whose mean demand returns to; which ones count is decided by errors
+FOLLOWED = 8.0  # epochs' worth of evidence that demand stays where it is, before it is seen to return
 TREND_WINDOW = 6  # epochs on each side of the difference that is the trend
 TREND_ORIGINS = 24  # forecasts that were judged before a trend is believed: a ramp that is just over looks like one
 DAMPING = 0.8  # of the trend, per epoch
+PREFERENCE = 8.0  # a forecaster counts as the inverse of its mean absolute error, to this power
+LOSS_MIN = 1e-6  # sessions
 SEASONS_MAX = 3  # past seasons whose mean is the season's shape
 SMOOTH_SHARE = 1 / 96  # of a season: half the window that smooths its shape; a quarter of an hour of a day
 RECENT_EPOCHS = 720  # errors older than this are forgotten
-NEWEST_ERRORS = 120
+MADE_UP_ERRORS = 50  # normal ones that stand beside those seen
+JUDGED_FROM = 12  # epochs that a forecast must have seen for its errors to tell anything about later ones
 JUDGED_SHARE = 1 / 3  # the newest errors judge quantiles that were made from the older ones
 
 
@@ -43,8 +48,7 @@ class Forecast:
     mean: FloatArray  # [horizon, profiles], >= 0
     quantile: FloatArray  # [horizon, profiles]: each profile for itself
     accuracy: Accuracy
-    errors: FloatArray = field(repr=False)  # [origins, horizon, profiles]: past errors, scaled to the present level
-    floor: FloatArray = field(repr=False)  # [horizon, profiles]: least headroom while errors are too few to tell
+    errors: FloatArray = field(repr=False)  # [cases, horizon, profiles]: past and made-up, scaled to the present level
 
     @property
     def horizon(self) -> int:
@@ -58,10 +62,8 @@ class Forecast:
         if not len(weights):
             return np.zeros((0, self.horizon))
         sums = np.einsum("ohp,rp->orh", self.errors, weights)
-        own = _upper_quantile(sums, self.service_level) if len(sums) else np.zeros(sums.shape[1:])
-        least = np.sqrt(np.einsum("hp,rp->rh", self.floor**2, weights**2))
-        headroom = np.maximum(own, least)
-        if len(sums) and len(weights) > 1:  # several rows must hold together: raise them alike until they do
+        headroom = np.maximum(_upper_quantile(sums, self.service_level), 0.0)
+        if len(weights) > 1:  # several rows must hold together: raise them alike until they do
             unit = np.maximum(headroom, 1e-3)
             together = _upper_quantile((sums / unit).max(axis=1), self.service_level)
             headroom = np.maximum(headroom, unit * np.maximum(together, 0.0))
@@ -85,47 +87,44 @@ def demand_series(
 
 
 def forecast(series: FloatArray, *, horizon: int, service_level: float, season_epochs: int) -> Forecast:
-    """Level, damped trend and season, whichever did best so far, and the empirical quantile of its errors.
+    """Level, damped trend and season, by how well they did so far, and the quantile of the errors of their mixture.
 
     `series` is [epochs, profiles], oldest first, with at least one epoch. A season is used once two have passed.
     """
     assert len(series) >= 1, "a forecast needs the present"
     assert 0.5 <= service_level < 1.0, "a quantile above the median"
-    points = _best_points(series, horizon, season_epochs)
+    points = _mixed_points(series, horizon, season_epochs)
     mean = np.maximum(points[-1], 0.0)
-    scaled = _scaled_errors(series, points)
-    now_scale = _scale(mean)
-    floor = _least_headroom(series, mean, len(scaled), service_level)
-    headroom = (_upper_quantile(scaled, service_level) if len(scaled) else np.zeros_like(mean)) * now_scale
+    seen = _scaled_errors(series, points)
+    errors = np.concatenate([_made_up_errors(series, horizon), seen]) * _scale(mean)
     return Forecast(
         service_level=service_level,
         mean=mean,
-        quantile=np.maximum(mean + np.maximum(headroom, floor), 0.0),
-        accuracy=_accuracy(series, points, scaled, service_level),
-        errors=scaled * now_scale,
-        floor=floor,
+        quantile=mean + np.maximum(_upper_quantile(errors, service_level), 0.0),
+        accuracy=_accuracy(series, points, seen, service_level),
+        errors=errors,
     )
 
 
-def _best_points(series: FloatArray, horizon: int, season_epochs: int) -> FloatArray:
-    """Points [origins, horizon, profiles] of the candidate with the least recent error, profile by profile.
+def _mixed_points(series: FloatArray, horizon: int, season_epochs: int) -> FloatArray:
+    """Points [origins, horizon, profiles] of all candidates together, weighted by how well each did, by profile.
 
-    The last origin is the present. The choice is one for all steps, so that headroom grows with the distance.
+    The last origin is the present. Weights are the same for all steps, so that headroom grows with the distance. Many
+    that are about equally good err less together than the best of them, and do not jump when another becomes the best.
     """
-    best: FloatArray | None = None
-    least = np.zeros(series.shape[1])
-    for points in _candidates(series, horizon, season_epochs):
-        loss = _recent_loss(series, points)
-        if best is None:
-            best, least = points, loss
-            continue
-        better = loss < least
-        if better.any():
-            shorter = min(len(best), len(points))
-            best = np.where(better, points[-shorter:], best[-shorter:])
-            least = np.where(better, loss, least)
-    assert best is not None
-    return best
+    candidates = list(_candidates(series, horizon, season_epochs))
+    loss = np.stack([_recent_loss(series, points) for points in candidates])
+    judged = np.isfinite(loss).all(axis=1)
+    if not judged.any():
+        return candidates[0]
+    chosen = [points for points, known in zip(candidates, judged, strict=True) if known]
+    loss = np.maximum(loss[judged], LOSS_MIN)
+    weights = (loss.min(axis=0) / loss) ** PREFERENCE
+    shorter = min(len(points) for points in chosen)
+    mixed = np.zeros((shorter, horizon, series.shape[1]))
+    for points, share in zip(chosen, weights / weights.sum(axis=0), strict=True):
+        mixed += share * points[-shorter:]
+    return mixed
 
 
 def _candidates(series: FloatArray, horizon: int, season_epochs: int) -> Iterator[FloatArray]:
@@ -152,24 +151,50 @@ def _candidates(series: FloatArray, horizon: int, season_epochs: int) -> Iterato
 
 
 def _level_and_trend(series: FloatArray, horizon: int, origins: int) -> Iterator[FloatArray]:
-    """Points [origins, horizon, profiles] of each level, and of the middle one with a damped trend."""
+    """Points [origins, horizon, profiles] of each pair of windows, and of a middle one with a damped trend."""
     epochs, profiles = series.shape
     sums = np.concatenate([np.zeros((1, profiles)), series.cumsum(axis=0)])
     ends = np.arange(epochs - origins + 1, epochs + 1)
-    shape = (origins, horizon, profiles)
 
     def mean_before(last: npt.NDArray[np.int64], window: int) -> FloatArray:
         begin = np.maximum(last - window, 0)
         length = np.maximum(last - begin, 1)
         return np.asarray((sums[last] - sums[begin]) / length[:, None], dtype=np.float64)
 
-    for window in LEVEL_WINDOWS:
-        yield np.broadcast_to(mean_before(ends, window)[:, None, :], shape)
+    for short in SHORT_WINDOWS:
+        present = mean_before(ends, short)
+        for index, long in enumerate(LONG_WINDOWS):
+            if index == 0 or epochs > LONG_WINDOWS[index - 1]:
+                yield _returning(series, present, mean_before(ends, long), horizon)
     if epochs > 2 * TREND_WINDOW + horizon + TREND_ORIGINS:
         newer, older = mean_before(ends, TREND_WINDOW), mean_before(np.maximum(ends - TREND_WINDOW, 0), TREND_WINDOW)
         slope = np.where((ends >= 2 * TREND_WINDOW)[:, None], (newer - older) / TREND_WINDOW, 0.0)
         damped = np.cumsum(DAMPING ** np.arange(1, horizon + 1))
-        yield mean_before(ends, LEVEL_WINDOWS[1])[:, None, :] + damped[None, :, None] * slope[:, None, :]
+        yield mean_before(ends, SHORT_WINDOWS[-1])[:, None, :] + damped[None, :, None] * slope[:, None, :]
+
+
+def _returning(series: FloatArray, present: FloatArray, usual: FloatArray, horizon: int) -> FloatArray:
+    """Points usual + b_h (present - usual): demand returns to what is usual as sessions come and go.
+
+    b_h is the least-squares share that was left after h steps, at each origin from what was known there; `present` and
+    `usual` are [origins, profiles].
+    """
+    origins = len(present)
+    apart = present - usual
+    left = np.full((origins, horizon, series.shape[1]), np.nan)
+    known = origins - horizon
+    prior = FOLLOWED * np.maximum(usual, 1.0)[:, None, :]
+    above, below = np.zeros_like(left), np.zeros_like(left)
+    if known > 0:
+        later = _windows(series[len(series) - origins + 1 :], horizon)[:known] - usual[:known, None, :]
+        products = np.cumsum(later * apart[:known, None, :], axis=0)
+        squares = np.cumsum(apart[:known] ** 2, axis=0)
+        for step in range(horizon):  # the demand of this step is known so many origins later
+            above[step + 1 : step + 1 + known, step] = products[:, step]
+            below[step + 1 : step + 1 + known, step] = squares
+            above[step + 1 + known :, step], below[step + 1 + known :, step] = products[-1, step], squares[-1]
+    left = np.clip((above + prior) / (below + prior), 0.0, 1.0)
+    return np.asarray(usual[:, None, :] + left * apart[:, None, :], dtype=np.float64)
 
 
 def _windows(rows: FloatArray, length: int) -> FloatArray:
@@ -178,12 +203,13 @@ def _windows(rows: FloatArray, length: int) -> FloatArray:
 
 
 def _errors(series: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Demand and points [origins, horizon, profiles] where all steps are known by now."""
+    """Demand and points [origins, horizon, profiles] where all steps are known by now and some past was known then."""
     horizon = points.shape[1]
-    origins = len(points) - horizon
-    if origins < 1:
+    first = len(series) - len(points) + 1  # epochs known at the first origin
+    judged = slice(max(0, min(JUDGED_FROM, len(points) - horizon) - first), max(0, len(points) - horizon))
+    if judged.start >= judged.stop:
         return np.zeros((0, *points.shape[1:])), np.zeros((0, *points.shape[1:]))
-    return _windows(series[len(series) - len(points) + 1 :], horizon)[:origins], np.maximum(points[:origins], 0.0)
+    return _windows(series[first:], horizon)[judged], np.maximum(points[judged], 0.0)
 
 
 def _recent_loss(series: FloatArray, points: FloatArray) -> FloatArray:
@@ -205,34 +231,25 @@ def _scaled_errors(series: FloatArray, points: FloatArray) -> FloatArray:
     return np.asarray((demand - expected) / _scale(expected), dtype=np.float64)
 
 
-def _upper_quantile(values: FloatArray, level: float) -> FloatArray:
-    """The least value that a share `level` of the past and of one more draw does not exceed; along the first axis.
+def _made_up_errors(series: FloatArray, horizon: int) -> FloatArray:
+    """Errors [MADE_UP_ERRORS, horizon, profiles] as if sessions came and went independently, on the common scale.
 
-    Oldest first. Demand is calm for hours and then is not, so the newest errors must be covered for themselves, too.
+    A count far away differs from the mean of n past ones as independent counts do: by 1 + 1/n of their variance, which
+    is their mean. A profile that nobody ever used is expected to stay so.
     """
-    newest = values[-NEWEST_ERRORS:]
-    found = _ranked(values, level)
-    return found if len(newest) == len(values) else np.maximum(found, _ranked(newest, level))
-
-
-def _ranked(values: FloatArray, level: float) -> FloatArray:
-    rank = min(int(np.ceil((len(values) + 1) * level)), len(values)) - 1
-    return np.asarray(np.partition(values, rank, axis=0)[rank], dtype=np.float64)
-
-
-def _least_headroom(series: FloatArray, mean: FloatArray, errors: int, level: float) -> FloatArray:
-    """Headroom while there are fewer errors than the quantile needs: a count of sessions that come and go.
-
-    From one epoch to the next it may change as much as it varies; at two instants far apart it differs as two
-    independent counts do, whose variance is twice their mean. A profile that nobody ever used is expected to stay so.
-    """
-    wanted = int(np.ceil(level / (1.0 - level)))
-    if errors >= wanted:
-        return np.zeros_like(mean)
-    deviations = NormalDist().inv_cdf(level)
-    steps = np.sqrt(np.minimum(np.arange(1, len(mean) + 1), 2))[:, None]
+    normal = NormalDist()
+    scores = np.array([normal.inv_cdf((index + 0.5) / MADE_UP_ERRORS) for index in range(MADE_UP_ERRORS)])
+    profiles = series.shape[1]
+    drawn = np.stack([np.random.default_rng(index).permutation(scores) for index in range(profiles)], axis=1)
+    deviation = np.sqrt(np.minimum(np.arange(1, horizon + 1), 2) / 2 + 1 / len(series))
     seen = series.max(axis=0) > 0
-    return np.asarray(np.where(seen, deviations * steps * _scale(mean), 0.0), dtype=np.float64)
+    return np.asarray(drawn[:, None, :] * deviation[None, :, None] * seen, dtype=np.float64)
+
+
+def _upper_quantile(values: FloatArray, level: float) -> FloatArray:
+    """The least value that a share `level` does not exceed, along the first axis."""
+    rank = max(int(np.ceil(len(values) * level - 1e-9)), 1) - 1
+    return np.asarray(np.partition(values, rank, axis=0)[rank], dtype=np.float64)
 
 
 def _accuracy(series: FloatArray, points: FloatArray, scaled: FloatArray, level: float) -> Accuracy:

@@ -109,7 +109,7 @@ class GpuNeed:
             profiles=profiles,
             expected=found,
             present=np.array([now[p] for p in profiles], np.float64),
-            present_steps=min(self._horizon, int(self._lead.max()) + 1),
+            present_steps=max(1, int(self._lead.max())),
         )
 
     def _supply(self, snapshot: Snapshot, now_s: float) -> LookaheadProblem:
