@@ -35,9 +35,9 @@ def _places(formulated: Formulated, placement: Placement, snapshot: Snapshot, fl
         slots = _slots(formulated, snapshot, placement.placed[:, k])
         count = sum(len(gpus) for gpus in slots.values())
         chosen = formulated.waiting[k][:count]
-        at_home = [_taken(slots, _state_node(session)) for session in chosen]
+        at_home = [_taken(slots, state_node(session)) for session in chosen]
         for session, home in zip(chosen, at_home, strict=True):
-            node = _state_node(session)
+            node = state_node(session)
             target = home or _taken_anywhere(slots)
             yield Move(
                 session_id=session.session_id,
@@ -61,7 +61,7 @@ def _migrations(formulated: Formulated, placement: Placement, snapshot: Snapshot
         gone = [
             (session, int(row))
             for row in np.flatnonzero(placement.out[:, k])
-            for session in _leavers(formulated.movable[int(row), k], int(placement.out[row, k]))
+            for session in leavers(formulated.movable[int(row), k], int(placement.out[row, k]))
         ]
         near = [_taken(slots, snapshot.gpus[formulated.gpu_ids[row]].node) for _, row in gone]
         for (session, row), home in zip(gone, near, strict=True):
@@ -98,7 +98,7 @@ def _reasons(formulated: Formulated) -> list[str]:
     ]
 
 
-def _leavers(sessions: Sequence[Session], count: int) -> list[Session]:
+def leavers(sessions: Sequence[Session], count: int) -> list[Session]:
     """Most slack first, then whoever has not moved for the longest time."""
 
     def order(session: Session) -> tuple[float, float, str]:
@@ -130,6 +130,6 @@ def _taken_anywhere(slots: dict[NodeId, list[GpuId]]) -> GpuId:
     return gpu_id
 
 
-def _state_node(session: Session) -> NodeId | None:
+def state_node(session: Session) -> NodeId | None:
     """Where the state of a waiting session is; lost with its GPU if it still claims one."""
     return session.node if session.gpu is None else None

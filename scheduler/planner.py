@@ -17,6 +17,7 @@ from scheduler.fleet import Fleet
 from scheduler.formulate import Formulated, admitting, formulate
 from scheduler.gpu_decision import CountGpus, GpuDecision, keep_what_is_on
 from scheduler.interpret import changes
+from scheduler.near_home import near_home
 from scheduler.plan import Decision, Move, Report, StageTime
 from scheduler.plan_check import check_plan
 from scheduler.planner_report import stage_times, tier_reports
@@ -148,7 +149,7 @@ class Planner:
         """Offloads that make room come first, those that only keep a reserve last."""
         if answer is None:
             return []
-        placement = answer.placement
+        placement = near_home(formulated, answer.placement, snapshot, self._fleet)
         placed = changes(formulated, placement, snapshot, self._fleet)
         moved = {move.session_id for move in placed}
         placed = preemptions(formulated, placement, snapshot, self._fleet, moved) + placed
