@@ -25,7 +25,8 @@ LOSS_MIN = 1e-6  # sessions
 SEASONS_MAX = 3  # past seasons whose mean is the season's shape
 SMOOTH_SHARE = 1 / 96  # of a season: half the window that smooths its shape; a quarter of an hour of a day
 RECENT_EPOCHS = 720  # errors older than this are forgotten
-MADE_UP_ERRORS = 50  # normal ones that stand beside those seen
+MADE_UP_ERRORS = 50  # normal ones that stand beside those seen while these are few
+SEEN_PER_MADE_UP = 3  # so many seen ones replace one that is made up; neighbours tell almost the same
 JUDGED_FROM = 12  # epochs that a forecast must have seen for its errors to tell anything about later ones
 JUDGED_SHARE = 1 / 3  # the newest errors judge quantiles that were made from the older ones
 
@@ -96,7 +97,7 @@ def forecast(series: FloatArray, *, horizon: int, service_level: float, season_e
     points = _mixed_points(series, horizon, season_epochs)
     mean = np.maximum(points[-1], 0.0)
     seen = _scaled_errors(series, points)
-    errors = np.concatenate([_made_up_errors(series, horizon), seen]) * _scale(mean)
+    errors = np.concatenate([_made_up_errors(series, horizon, len(seen)), seen]) * _scale(mean)
     return Forecast(
         service_level=service_level,
         mean=mean,
@@ -114,8 +115,8 @@ def _mixed_points(series: FloatArray, horizon: int, season_epochs: int) -> Float
     """
     candidates = list(_candidates(series, horizon, season_epochs))
     loss = np.stack([_recent_loss(series, points) for points in candidates])
-    judged = np.isfinite(loss).all(axis=1)
-    if not judged.any():
+    judged = [bool(known.all()) for known in np.isfinite(loss)]
+    if not any(judged):
         return candidates[0]
     chosen = [points for points, known in zip(candidates, judged, strict=True) if known]
     loss = np.maximum(loss[judged], LOSS_MIN)
@@ -231,14 +232,15 @@ def _scaled_errors(series: FloatArray, points: FloatArray) -> FloatArray:
     return np.asarray((demand - expected) / _scale(expected), dtype=np.float64)
 
 
-def _made_up_errors(series: FloatArray, horizon: int) -> FloatArray:
-    """Errors [MADE_UP_ERRORS, horizon, profiles] as if sessions came and went independently, on the common scale.
+def _made_up_errors(series: FloatArray, horizon: int, seen_errors: int) -> FloatArray:
+    """Errors [cases, horizon, profiles] as if sessions came and went independently, on the common scale.
 
     A count far away differs from the mean of n past ones as independent counts do: by 1 + 1/n of their variance, which
     is their mean. A profile that nobody ever used is expected to stay so.
     """
     normal = NormalDist()
-    scores = np.array([normal.inv_cdf((index + 0.5) / MADE_UP_ERRORS) for index in range(MADE_UP_ERRORS)])
+    cases = max(0, MADE_UP_ERRORS - seen_errors // SEEN_PER_MADE_UP)
+    scores = np.array([normal.inv_cdf((index + 0.5) / cases) for index in range(cases)])
     profiles = series.shape[1]
     drawn = np.stack([np.random.default_rng(index).permutation(scores) for index in range(profiles)], axis=1)
     deviation = np.sqrt(np.minimum(np.arange(1, horizon + 1), 2) / 2 + 1 / len(series))

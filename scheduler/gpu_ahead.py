@@ -32,7 +32,8 @@ class Ahead:
     """Demand ahead of some profiles.
 
     In the first `present_steps` at least the `present` is held: until a GPU that starts now would be usable nobody is
-    to lose their place, nor wait for a forecast to believe in them.
+    to lose their place. Whether GPUs start is up to the forecast, because who is there now may be gone by then; only
+    where nothing is on, nobody waits for a forecast to believe in them.
     """
 
     profiles: tuple[str, ...]  # by profile index

@@ -99,6 +99,7 @@ class GpuNeed:
         profiles, now = self._profiles(snapshot), wanted_now(snapshot)
         if not profiles:
             return None
+        on = any(gpu.status in ("starting", "ready", "draining") for gpu in snapshot.gpus.values())
         found = forecast(
             demand_series(snapshot.history.active_max, now, profiles),
             horizon=self._horizon,
@@ -109,7 +110,7 @@ class GpuNeed:
             profiles=profiles,
             expected=found,
             present=np.array([now[p] for p in profiles], np.float64),
-            present_steps=max(1, int(self._lead.max())),
+            present_steps=min(self._horizon, int(self._lead.max()) + (0 if on else 1)) or 1,
         )
 
     def _supply(self, snapshot: Snapshot, now_s: float) -> LookaheadProblem:

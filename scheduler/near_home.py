@@ -64,12 +64,12 @@ class _Twins:
 
     def bring_home(self, counts: IntArray, k: int, wanted: Counter[NodeId]) -> None:
         """`counts` is one of `placed` and `arrived`; who already has a place at home keeps it."""
-        rows = np.flatnonzero(counts[:, k])
+        rows: list[int] = np.flatnonzero(counts[:, k]).tolist()
         have = Counter[NodeId]()
         for row in rows:
             have[self._node[row]] += int(counts[row, k])
         lacking = [node for node, count in wanted.items() for _ in range(count - have[node])]
-        for row in map(int, rows):
+        for row in rows:
             if not lacking or not self._alone(row) or have[self._node[row]] <= wanted[self._node[row]]:
                 continue
             twin = next(self._unused(row, lacking), None)

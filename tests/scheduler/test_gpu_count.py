@@ -113,7 +113,7 @@ def test_the_hold_begins_with_the_events_of_a_decision() -> None:
     aims = []
     for now_s in (0.0, 10.0, 20.0, 30.0):
         snapshot = state.snapshot()
-        past = replace(snapshot.history, active_max={"a": (1,) * 100})
+        past = replace(snapshot.history, active_max={"a": (1,) * 400})
         decision = planner.step(replace(snapshot, history=past), now_s, WORK)
         aims.append(decision.plan.gpus[gpu(1)])
         for event in decision.events:
@@ -142,7 +142,7 @@ def test_many_mixes_are_counted_as_if_profiles_had_gpus_of_their_own() -> None:
         {"profiles": dict.fromkeys(names, profile), "pools": [{"gpu_type": "h100", "nodes": 4, "gpus_per_node": 8}]}
     )
     counts = {name: 12 if k < 6 else 1 for k, name in enumerate(names)}
-    snapshot = waiting(all_off(fleet), counts, {name: (count,) * 100 for name, count in counts.items()})
+    snapshot = waiting(all_off(fleet), counts, {name: (count,) * 400 for name, count in counts.items()})
     decision = ScaleByForecast(fleet).decide(snapshot, 0.0)
     assert any("as if every profile had its own" in warning for warning in decision.warnings)
     assert Counter(decision.aims.values())["start"] == 14
