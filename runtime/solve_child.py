@@ -12,23 +12,28 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import numpy as np
 
 from runtime.solve_messages import PREFIX, Ask, Ready, Reply, decode, encode, frame_bytes
 from solvers.placement.meter import Meter
-from solvers.placement.problem import Problem, RoundTables
+from solvers.placement.problem import IntArray, Problem, RoundTables
 from solvers.placement.registry import SOLVERS, Solver
 from solvers.placement.solution import Bounds, Placement
 
 Answerer = Callable[[Ask], Reply]
+Counts = Sequence[Sequence[int]]  # sessions, by GPU and class
 
 PORTFOLIO = "portfolio"
 WARM_UP_S = 0.5
 WARM_UPS_MAX = 10
 NEVER_REACHED = -1.0  # a gap
+NOBODY_LATE_US = 99_000
+
+_EVEN = ([[3], [1], [1], [0]], [[3, 3], [1, 1], [1, 1], [0, 0]])  # one GPU is the worst, and somebody is late
+_UNEVEN = ([[2, 1, 1], [0, 0, 0], [0, 0, 0], [2, 1, 2]],)  # bounds leave a gap, so that patterns are priced
 
 
 def main(arguments: list[str]) -> int:
@@ -51,6 +56,9 @@ def main(arguments: list[str]) -> int:
 def answerer(solver: str) -> Answerer:
     """The cascade, a registered solver by name, or any other one as `module:factory`."""
     if solver == PORTFOLIO:
+        _warmed_up(
+            _by_solver("columns", SOLVERS["columns"]()), _UNEVEN, NOBODY_LATE_US
+        )  # the cascade seldom comes so far
         return _warmed_up(_by_portfolio())
     if ":" in solver:
         module, _, factory = solver.partition(":")
@@ -60,7 +68,7 @@ def answerer(solver: str) -> Answerer:
 
 def warm_up() -> None:
     """Load libraries and kernels into this process, so that a deadline that follows is for searching alone."""
-    _warmed_up(_by_portfolio())
+    answerer(PORTFOLIO)
 
 
 def _by_portfolio() -> Answerer:
@@ -99,20 +107,20 @@ def _by_solver(name: str, solver: Solver) -> Answerer:
     return answer
 
 
-def _warmed_up(answer: Answerer) -> Answerer:
+def _warmed_up(answer: Answerer, running: Sequence[Counts] = _EVEN, target_us: int = 9_000) -> Answerer:
     """Libraries are loaded and kernels compiled before the first question: until small ones are answered in time."""
-    for classes in (1, 2):
+    for counts in running:
         for _ in range(WARM_UPS_MAX):
             started = time.perf_counter()
-            answer(_small_question(classes))
+            answer(_small_question(np.array(counts), target_us))
             if time.perf_counter() - started < 2 * WARM_UP_S:
                 break
     return answer
 
 
-def _small_question(classes: int) -> Ask:
-    """A few GPUs, one worse than the others; a gap that is never reached lets every stage of a cascade run."""
-    gpus, sessions = 4, 8
+def _small_question(running: IntArray, target_us: int) -> Ask:
+    """A few GPUs; a gap that is never reached lets every stage of a cascade run."""
+    (gpus, classes), sessions = running.shape, 8
     each, everywhere = np.ones(classes, dtype=np.int64), np.ones(gpus, dtype=np.int64)
     alone_us = 1000 * np.arange(sessions + 1) * (2 + np.arange(classes))[:, None]
     problem = Problem(
@@ -123,13 +131,13 @@ def _small_question(classes: int) -> Ask:
             common_us=np.zeros((1, sessions + 1), dtype=np.int64),
         ),
         gpu_type=np.zeros(gpus, dtype=np.int32),
-        running=np.array([[3], [1], [1], [0]]) * each,
+        running=running,
         waiting=each,
         receives=everywhere > 0,
         leaving=everywhere < 0,
         memory_mib=everywhere * 99,
         state_mib=each,
-        target_us=each * 9000,
+        target_us=each * target_us,
         transfer_us=each,
         lateness_weight=each,
         priority_rank=np.zeros(classes, dtype=np.int32),
