@@ -5,29 +5,19 @@ Decides the demand that capacity must hold at a service level, and how well such
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 
+from scheduler.forecasters import demand_of, judged, mixed_points
+
 FloatArray = npt.NDArray[np.float64]
 
-SHORT_WINDOWS = (1, 4)  # epochs whose mean is demand at present
-LONG_WINDOWS = (12, 60, 240, 720)  # epochs whose mean demand returns to; which ones count is decided by errors
-FOLLOWED = 8.0  # epochs' worth of evidence that demand stays where it is, before it is seen to return
-TREND_WINDOW = 6  # epochs on each side of the difference that is the trend
-TREND_ORIGINS = 24  # forecasts that were judged before a trend is believed: a ramp that is just over looks like one
-DAMPING = 0.8  # of the trend, per epoch
-PREFERENCE = 8.0  # a forecaster counts as the inverse of its mean absolute error, to this power
-LOSS_MIN = 1e-6  # sessions
-SEASONS_MAX = 3  # past seasons whose mean is the season's shape
-SMOOTH_SHARE = 1 / 96  # of a season: half the window that smooths its shape; a quarter of an hour of a day
-RECENT_EPOCHS = 720  # errors older than this are forgotten
 MADE_UP_ERRORS = 50  # normal ones that stand beside those seen while these are few
 SEEN_PER_MADE_UP = 3  # so many seen ones replace one that is made up; neighbours tell almost the same
-JUDGED_FROM = 12  # epochs that a forecast must have seen for its errors to tell anything about later ones
 JUDGED_SHARE = 1 / 3  # the newest errors judge quantiles that were made from the older ones
 
 
@@ -94,7 +84,7 @@ def forecast(series: FloatArray, *, horizon: int, service_level: float, season_e
     """
     assert len(series) >= 1, "a forecast needs the present"
     assert 0.5 <= service_level < 1.0, "a quantile above the median"
-    points = _mixed_points(series, horizon, season_epochs)
+    points = mixed_points(series, horizon, season_epochs)
     mean = np.maximum(points[-1], 0.0)
     seen = _scaled_errors(series, points)
     errors = np.concatenate([_made_up_errors(series, horizon, len(seen)), seen]) * _scale(mean)
@@ -107,119 +97,11 @@ def forecast(series: FloatArray, *, horizon: int, service_level: float, season_e
     )
 
 
-def _mixed_points(series: FloatArray, horizon: int, season_epochs: int) -> FloatArray:
-    """Points [origins, horizon, profiles] of all candidates together, weighted by how well each did, by profile.
-
-    The last origin is the present. Weights are the same for all steps, so that headroom grows with the distance. Many
-    that are about equally good err less together than the best of them, and do not jump when another becomes the best.
-    """
-    candidates = list(_candidates(series, horizon, season_epochs))
-    loss = np.stack([_recent_loss(series, points) for points in candidates])
-    judged = [bool(known.all()) for known in np.isfinite(loss)]
-    if not any(judged):
-        return candidates[0]
-    chosen = [points for points, known in zip(candidates, judged, strict=True) if known]
-    loss = np.maximum(loss[judged], LOSS_MIN)
-    weights = (loss.min(axis=0) / loss) ** PREFERENCE
-    shorter = min(len(points) for points in chosen)
-    mixed = np.zeros((shorter, horizon, series.shape[1]))
-    for points, share in zip(chosen, weights / weights.sum(axis=0), strict=True):
-        mixed += share * points[-shorter:]
-    return mixed
-
-
-def _candidates(series: FloatArray, horizon: int, season_epochs: int) -> Iterator[FloatArray]:
-    """Points of every forecaster that the past is long enough for, at recent origins; the plainest first."""
-    epochs, profiles = series.shape
-    origins = min(epochs, RECENT_EPOCHS + horizon)
-    yield from _level_and_trend(series, horizon, origins)
-    seasons = min(epochs // season_epochs - 1, SEASONS_MAX) if season_epochs > horizon else 0
-    if seasons < 1:
-        return
-    half = min(max(1, round(season_epochs * SMOOTH_SHARE)), season_epochs - horizon)
-    first = seasons * season_epochs + half  # the first epoch that has all of these seasons before it
-    if first >= epochs - horizon:
-        return
-    sums = np.concatenate([np.zeros((1, profiles)), series.cumsum(axis=0)])
-    smooth = np.full((epochs, profiles), np.nan)
-    smooth[half : epochs - half] = (sums[2 * half + 1 :] - sums[: epochs - 2 * half]) / (2 * half + 1)
-    ahead = np.arange(first, epochs + horizon)
-    shape = np.stack([smooth[ahead - season * season_epochs] for season in range(1, seasons + 1)]).mean(axis=0)
-    origins = min(origins, epochs - first)
-    season_part = _windows(shape[-(origins + horizon - 1) :], horizon)
-    for points in _level_and_trend(series[first:] - shape[: epochs - first], horizon, origins):
-        yield points + season_part
-
-
-def _level_and_trend(series: FloatArray, horizon: int, origins: int) -> Iterator[FloatArray]:
-    """Points [origins, horizon, profiles] of each pair of windows, and of a middle one with a damped trend."""
-    epochs, profiles = series.shape
-    sums = np.concatenate([np.zeros((1, profiles)), series.cumsum(axis=0)])
-    ends = np.arange(epochs - origins + 1, epochs + 1)
-
-    def mean_before(last: npt.NDArray[np.int64], window: int) -> FloatArray:
-        begin = np.maximum(last - window, 0)
-        length = np.maximum(last - begin, 1)
-        return np.asarray((sums[last] - sums[begin]) / length[:, None], dtype=np.float64)
-
-    for short in SHORT_WINDOWS:
-        present = mean_before(ends, short)
-        for index, long in enumerate(LONG_WINDOWS):
-            if index == 0 or epochs > LONG_WINDOWS[index - 1]:
-                yield _returning(series, present, mean_before(ends, long), horizon)
-    if epochs > 2 * TREND_WINDOW + horizon + TREND_ORIGINS:
-        newer, older = mean_before(ends, TREND_WINDOW), mean_before(np.maximum(ends - TREND_WINDOW, 0), TREND_WINDOW)
-        slope = np.where((ends >= 2 * TREND_WINDOW)[:, None], (newer - older) / TREND_WINDOW, 0.0)
-        damped = np.cumsum(DAMPING ** np.arange(1, horizon + 1))
-        yield mean_before(ends, SHORT_WINDOWS[-1])[:, None, :] + damped[None, :, None] * slope[:, None, :]
-
-
-def _returning(series: FloatArray, present: FloatArray, usual: FloatArray, horizon: int) -> FloatArray:
-    """Points usual + b_h (present - usual): demand returns to what is usual as sessions come and go.
-
-    b_h is the least-squares share that was left after h steps, at each origin from what was known there; `present` and
-    `usual` are [origins, profiles].
-    """
-    origins = len(present)
-    apart = present - usual
-    left = np.full((origins, horizon, series.shape[1]), np.nan)
-    known = origins - horizon
-    prior = FOLLOWED * np.maximum(usual, 1.0)[:, None, :]
-    above, below = np.zeros_like(left), np.zeros_like(left)
-    if known > 0:
-        later = _windows(series[len(series) - origins + 1 :], horizon)[:known] - usual[:known, None, :]
-        products = np.cumsum(later * apart[:known, None, :], axis=0)
-        squares = np.cumsum(apart[:known] ** 2, axis=0)
-        for step in range(horizon):  # the demand of this step is known so many origins later
-            above[step + 1 : step + 1 + known, step] = products[:, step]
-            below[step + 1 : step + 1 + known, step] = squares
-            above[step + 1 + known :, step], below[step + 1 + known :, step] = products[-1, step], squares[-1]
-    left = np.clip((above + prior) / (below + prior), 0.0, 1.0)
-    return np.asarray(usual[:, None, :] + left * apart[:, None, :], dtype=np.float64)
-
-
-def _windows(rows: FloatArray, length: int) -> FloatArray:
-    """Every run of `length` rows, [runs, length, profiles]."""
-    return np.swapaxes(np.lib.stride_tricks.sliding_window_view(rows, length, axis=0), 1, 2)
-
-
 def _errors(series: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Demand and points [origins, horizon, profiles] where all steps are known by now and some past was known then."""
-    horizon = points.shape[1]
-    first = len(series) - len(points) + 1  # epochs known at the first origin
-    judged = slice(max(0, min(JUDGED_FROM, len(points) - horizon) - first), max(0, len(points) - horizon))
-    if judged.start >= judged.stop:
-        return np.zeros((0, *points.shape[1:])), np.zeros((0, *points.shape[1:]))
-    return _windows(series[first:], horizon)[judged], np.maximum(points[judged], 0.0)
-
-
-def _recent_loss(series: FloatArray, points: FloatArray) -> FloatArray:
-    """Mean absolute error per profile; infinity where no origin can be judged. A sample of them tells enough."""
-    demand, expected = _errors(series, points)
-    if not len(demand):
-        return np.full(series.shape[1], np.inf)
-    sample = slice(None, None, 1 + len(demand) // 200)
-    return np.asarray(np.abs(demand[sample] - expected[sample]).mean(axis=(0, 1)), dtype=np.float64)
+    """Demand and points [origins, horizon, profiles] where that can be judged."""
+    origins, horizon = points.shape[:2]
+    demand = demand_of(series, origins, horizon)
+    return demand, np.maximum(points[judged(len(series), origins, horizon)][: len(demand)], 0.0)
 
 
 def _scale(points: FloatArray) -> FloatArray:
