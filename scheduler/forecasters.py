@@ -136,10 +136,10 @@ def _without_season(series: FloatArray, horizon: int, origins: int) -> Iterator[
         return np.asarray((sums[last] - sums[begin]) / length[:, None], dtype=np.float64)
 
     present = [mean_before(ends, window) for window in SHORT_WINDOWS]
+    later = windows(series[epochs - origins + 1 :], horizon) if origins > horizon else None
     for index, window in enumerate(LONG_WINDOWS):
         if index == 0 or epochs > LONG_WINDOWS[index - 1]:
             usual = mean_before(ends, window)
-            later = windows(series[epochs - origins + 1 :], horizon) if origins > horizon else None
             for short in present:
                 yield _returning(later, short, usual, horizon)
     if epochs > 2 * TREND_WINDOW + horizon + TREND_ORIGINS:

@@ -16,7 +16,7 @@ import typer
 
 from runtime.cli.errors import INTERRUPTED, told
 from runtime.cli.interrupt import first_interrupt_stops
-from runtime.cli.output import OutputFormat, print_columns, print_json
+from runtime.cli.output import FormatOption, OutputFormat, print_columns, print_json
 from runtime.cli.progress import shown_progress, shown_runs
 from runtime.cli.reading import read_with_warnings
 from runtime.cli.run_options import (
@@ -69,7 +69,7 @@ def compare_command(
         typer.Option("--frontier/--no-frontier", help="With -o: the optimum for other targets too."),
     ] = True,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; planning times are true with one process only.")] = 1,
-    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
+    output_format: FormatOption = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings about traces.")] = False,
 ) -> None:
     """Run policies on traces, with several seeds, and put them side by side with the offline optimum."""

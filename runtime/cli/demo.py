@@ -21,7 +21,7 @@ from runtime.api import plan_by_the_clock
 from runtime.bundled import example_files
 from runtime.cli.errors import FAILED, INTERRUPTED, UNSERVED_OR_LATE, told
 from runtime.cli.interrupt import first_interrupt_stops
-from runtime.cli.output import OutputFormat, print_columns, print_json
+from runtime.cli.output import FormatOption, print_columns, print_json
 from runtime.cli.progress import shown_progress
 from scheduler.fleet import Fleet
 from scheduler.fleet_file import load_fleet
@@ -74,7 +74,7 @@ class _Outcome:
 
 def demo_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("epochal-demo"),
-    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
+    output_format: FormatOption = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Plan two bundled real traces, check the plans and write their reports: no GPU, under a minute."""

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from runtime.cli.errors import told
-from runtime.cli.output import OutputFormat, figure, print_columns, print_json, print_rows
+from runtime.cli.output import FormatOption, figure, print_columns, print_json, print_rows
 from scheduler.decision_json import load_plan
 from scheduler.explain import place_words
 from scheduler.plan import Decision, Move, Seat
@@ -31,7 +31,7 @@ def diff_command(
     first: Annotated[Path, typer.Argument(help="Decision (epochal.decision/1) or its plan (epochal.epoch-plan/1).")],
     second: Annotated[Path, typer.Argument(help="The same, to compare with.")],
     rows_max: Annotated[int, typer.Option(min=1, help="Rows of each table; JSON has them all.")] = 40,
-    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
+    output_format: FormatOption = "table",
 ) -> None:
     """Show the sessions, GPUs and moves that differ between two plans, and their tiers side by side."""
     with told():

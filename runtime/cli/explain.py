@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from runtime.cli.errors import told
-from runtime.cli.output import OutputFormat, figure, print_columns, print_json, print_rows
+from runtime.cli.output import FormatOption, figure, print_columns, print_json, print_rows
 from runtime.cli.step import check_deadline
 from runtime.solve_child import warm_up
 from scheduler.cluster import SessionId
@@ -35,7 +35,7 @@ def explain_command(
     decision: Annotated[Path, typer.Argument(help="Decision (epochal.decision/1, JSON).")],
     session: Annotated[str, typer.Argument(help="Session id.")],
     deadline_s: Annotated[float, typer.Option(help="For the plan in which the session is held where it is.")] = 5.0,
-    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
+    output_format: FormatOption = "table",
 ) -> None:
     """Say why a session moves or stays: what binds it, what that costs, and the best plan that was rejected."""
     with told():

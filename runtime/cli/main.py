@@ -6,7 +6,7 @@ Decides which subcommands there are; must never know what one of them does.
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -14,7 +14,7 @@ from runtime.cli.compare import COMPARE_COMMAND, compare_command
 from runtime.cli.demo import DEMO_COMMAND, demo_command
 from runtime.cli.diff import DIFF_COMMAND, diff_command
 from runtime.cli.explain import EXPLAIN_COMMAND, explain_command
-from runtime.cli.output import OutputFormat, print_json
+from runtime.cli.output import FormatOption, print_json
 from runtime.cli.plan import PLAN_COMMAND, plan_command
 from runtime.cli.simulate import SIMULATE_COMMAND, simulate_command
 from runtime.cli.step import STEP_COMMAND, step_command
@@ -42,7 +42,7 @@ def _epochal() -> None:
 
 @app.command("version", epilog="Example: epochal version")
 def version_command(
-    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
+    output_format: FormatOption = "table",
 ) -> None:
     """Print the version."""
     try:

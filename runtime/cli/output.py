@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,7 @@ PIPE_WIDTH = 160  # columns where stdout is no terminal
 
 
 OutputFormat = Literal["table", "json"]
+FormatOption = Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")]
 
 
 def print_rows(rows: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ import typer
 from runtime.api import plan_by_the_clock
 from runtime.cli.errors import FAILED, INTERRUPTED, UNSERVED_OR_LATE, told
 from runtime.cli.interrupt import first_interrupt_stops
-from runtime.cli.output import OutputFormat, print_json, print_rows
+from runtime.cli.output import FormatOption, OutputFormat, print_json, print_rows
 from runtime.cli.plan_options import check_options, default_folder, parse_gpus
 from runtime.cli.progress import shown_progress
 from runtime.cli.reading import read_with_warnings
@@ -68,7 +68,7 @@ def plan_command(
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random choice.")] = 0,
     png: Annotated[bool, typer.Option("--png", help="Also write the report's pictures as PNG.")] = False,
     epoch_s: Annotated[float | None, typer.Option(help="Override the fleet's epoch_s.")] = None,
-    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
+    output_format: FormatOption = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings about the trace.")] = False,
 ) -> None:
     """Plan a whole trace: the cheapest (or fastest) schedule, with a certificate of how far from optimal it can be."""

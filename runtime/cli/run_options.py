@@ -8,12 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from scheduler.policies.registry import POLICIES
 from scheduler.validation import nearest
 from traces.errors import BadInputError, Finding
 
 Settings = dict[str, str]
+TraceArgument = Annotated[Path, typer.Argument(help="Trace: .csv, .jsonl (either may be .gz) or .parquet.")]
+PolicyOption = Annotated[str, typer.Option(help="Name of the policy.")]
+SettingsOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the policy; repeatable.")
+]
 
 
 def check_policies(names: Sequence[str], option: str) -> None:

@@ -15,10 +15,17 @@ import typer
 
 from runtime.cli.errors import INTERRUPTED, UNSERVED_OR_LATE, told
 from runtime.cli.interrupt import first_interrupt_stops
-from runtime.cli.output import OutputFormat, print_json, print_rows
+from runtime.cli.output import FormatOption, OutputFormat, print_json, print_rows
 from runtime.cli.progress import shown_progress, shown_virtual_time
 from runtime.cli.reading import read_with_warnings
-from runtime.cli.run_options import check_optimum_s, check_policies, parse_settings
+from runtime.cli.run_options import (
+    PolicyOption,
+    SettingsOption,
+    TraceArgument,
+    check_optimum_s,
+    check_policies,
+    parse_settings,
+)
 from runtime.simulating import Choice, RunOptions, optimum_by_the_clock, simulate_by_the_clock
 from scheduler.compare import is_short
 from scheduler.fleet import Fleet
@@ -44,12 +51,10 @@ FAULTS_HELP = "Failures and stragglers, drawn with the seed: failures_per_h=1,re
 
 
 def simulate_command(
-    trace: Annotated[Path, typer.Argument(help="Trace: .csv, .jsonl (either may be .gz) or .parquet.")],
+    trace: TraceArgument,
     fleet: Annotated[Path | None, typer.Option(help="Fleet file (YAML).")] = None,
-    policy: Annotated[str, typer.Option(help="Name of the policy.")] = "epochal",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the policy; repeatable.")
-    ] = None,
+    policy: PolicyOption = "epochal",
+    settings: SettingsOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws the policy's choices and the faults.")] = 0,
     faults: Annotated[str, typer.Option(metavar="NAME=VALUE,...", help=FAULTS_HELP)] = "",
     plan_time: Annotated[
@@ -65,7 +70,7 @@ def simulate_command(
     perfetto: Annotated[
         Path | None, typer.Option(help="File for ui.perfetto.dev (JSON), with a track per GPU and seat.")
     ] = None,
-    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the summary on stdout.")] = "table",
+    output_format: FormatOption = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings about the trace.")] = False,
 ) -> None:
     """Run a policy on a trace in virtual time: what users would have felt, and what it would have cost."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from runtime.cli.errors import UNSERVED_OR_LATE, told
-from runtime.cli.output import OutputFormat, figure, print_columns, print_json, print_rows
+from runtime.cli.output import FormatOption, OutputFormat, figure, print_columns, print_json, print_rows
 from runtime.solve_child import warm_up
 from scheduler.decision_json import DecisionRecord, decision_json
 from scheduler.fleet_file import load_fleet, with_overrides
@@ -52,7 +52,7 @@ def step_command(
     keep_gpus: Annotated[
         bool, typer.Option("--keep-gpus", help="Start and drain no GPU; the default follows the forecast.")
     ] = False,
-    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
+    output_format: FormatOption = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No warnings.")] = False,
 ) -> None:
     """Plan one control epoch: which GPUs are on, where sessions go, and how good that is."""

@@ -14,10 +14,17 @@ import typer
 
 from runtime.cli.errors import INTERRUPTED, told
 from runtime.cli.interrupt import first_interrupt_stops
-from runtime.cli.output import OutputFormat, print_columns, print_json
+from runtime.cli.output import FormatOption, OutputFormat, print_columns, print_json
 from runtime.cli.progress import shown_progress, shown_virtual_time
 from runtime.cli.reading import read_with_warnings
-from runtime.cli.run_options import check_optimum_s, check_policies, parse_settings
+from runtime.cli.run_options import (
+    PolicyOption,
+    SettingsOption,
+    TraceArgument,
+    check_optimum_s,
+    check_policies,
+    parse_settings,
+)
 from runtime.simulating import Choice, RunOptions, optimum_by_the_clock, simulate_by_the_clock
 from scheduler.compare import ABOVE_BOUND, MEASURES, optimum_of
 from scheduler.fleet_file import load_fleet, with_overrides
@@ -37,12 +44,10 @@ WHATIF_COMMAND: dict[str, Any] = {"epilog": _EPILOG, "no_args_is_help": True}
 
 
 def whatif_command(
-    trace: Annotated[Path, typer.Argument(help="Trace: .csv, .jsonl (either may be .gz) or .parquet.")],
+    trace: TraceArgument,
     fleet: Annotated[Path | None, typer.Option(help="Fleet file (YAML).")] = None,
-    policy: Annotated[str, typer.Option(help="Name of the policy.")] = "epochal",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting of the policy; repeatable.")
-    ] = None,
+    policy: PolicyOption = "epochal",
+    settings: SettingsOption = None,
     arrivals: Annotated[
         list[float] | None, typer.Option(help="So many times as many sessions; drawn with the seed.")
     ] = None,
@@ -54,7 +59,7 @@ def whatif_command(
     seed: Annotated[int, typer.Option(min=0, help="Draws sessions and the policy's choices.")] = 0,
     optimum_s: Annotated[float, typer.Option(help="Seconds for the offline optimum of each case.")] = 10.0,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write: the result as JSON.")] = None,
-    output_format: Annotated[OutputFormat, typer.Option("--format", help="Of the result on stdout.")] = "table",
+    output_format: FormatOption = "table",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no warnings about the trace.")] = False,
 ) -> None:
     """Change one thing at a time and see what the optimum and the policy make of it, beside the base case."""
