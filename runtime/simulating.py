@@ -16,7 +16,6 @@ from multiprocessing.synchronize import Event
 from runtime.solve_child import warm_up
 from scheduler.compare import Cell, Run
 from scheduler.fleet import Fleet
-from scheduler.formulate_offline import session_classes
 from scheduler.offline import OfflineOptions, Progress, plan_offline
 from scheduler.offline_plan import OfflinePlan
 from scheduler.policies.registry import prepare
@@ -68,10 +67,9 @@ def simulate_by_the_clock(
         rounds=options.rounds,
         seed=seed,
     )
-    session_classes(trace, fleet)  # refuses what no policy could serve, before one looks at it
+    prepared = prepare(choice.policy, fleet, trace, seed=seed, parameters=choice.settings)
     if choice.policy.startswith(SOLVING):
         warm_up()
-    prepared = prepare(choice.policy, fleet, trace, seed=seed, parameters=choice.settings)
     return simulate(
         trace,
         fleet,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from scheduler.fleet import Fleet
+from scheduler.formulate_offline import session_classes
 from scheduler.offline_plan import OfflinePlan
 from scheduler.policies.given import Given, Recipe
 from scheduler.policies.parameters import with_parameters
@@ -31,9 +32,10 @@ def prepare(
 
     `clock` (monotonic seconds) limits what is computed beforehand; without it that is limited by work, and repeats.
     `plan` is an offline plan of the trace, for who follows one. Raises `BadInputError` where the policy, a parameter or
-    its value is unknown.
+    its value is unknown, or the trace has a profile that the fleet lacks.
     """
     recipe = recipe_of(name)
+    session_classes(trace, fleet)
     settings = with_parameters(recipe.settings, name, parameters or {})
     return recipe.build(Given(name=name, fleet=fleet, trace=trace, seed=seed, clock=clock, plan=plan), settings)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import polars as pl
 import pytest
 
 from scheduler.policies.registry import POLICIES, prepare, recipe_of
@@ -61,3 +64,10 @@ def test_autoscalers_start_with_what_the_first_start_up_time_asks_for() -> None:
     """One at once before 20 s, four later."""
     late = a_trace("s1 0-30; s2 25-60; s3 26-60; s4 27-60")
     assert prepare("turboserve", FLEET, late).gpus_at_start == {"h100": 1}
+
+
+def test_a_profile_that_the_fleet_lacks_is_refused_by_name() -> None:
+    strange = replace(TRACE, sessions=TRACE.sessions.with_columns(profile=pl.lit("hologram")))
+    for name in POLICIES:
+        with pytest.raises(BadInputError, match=r"profile='hologram' \(4 sessions\) must be one of"):
+            prepare(name, FLEET, strange)
