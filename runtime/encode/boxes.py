@@ -13,14 +13,10 @@ _HEADER = struct.Struct(">I4s")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 
-# ISO/IEC 14496-12: which optional fields of 4 bytes come before those that are wanted.
-_TFHD_BASE_OFFSET = 0x000001  # of 8 bytes
-_TFHD_SAMPLE_DESCRIPTION = 0x000002
-_TFHD_DURATION = 0x000008
-_TRUN_DATA_OFFSET = 0x000001
-_TRUN_FIRST_FLAGS = 0x000004
-_TRUN_DURATION = 0x000100
-_TRUN_SAMPLE_FIELDS = (0x000100, 0x000200, 0x000400, 0x000800)
+# ISO/IEC 14496-12: optional fields, which our muxer writes always or never.
+_TFHD_DURATION = 0x000008  # of every frame
+_TFHD_BEFORE_DURATION = 0x000001 | 0x000002
+_TRUN_DURATION = 0x000100  # of each frame
 
 
 class BadBoxesError(ValueError):
@@ -88,7 +84,7 @@ def fragment_times(fragment: bytes) -> FragmentTimes:
         sequence_at=header.inside + 4,
         start_at=time.inside + 4,
         start=_read(_U64, fragment, time.inside + 4)[0],
-        duration=_duration(fragment, run, _default_duration(fragment, defaults)),
+        duration=_duration(fragment, defaults, run),
     )
 
 
@@ -108,29 +104,15 @@ def _children(data: bytes, parent: Box, *kinds: str) -> list[Box]:
     return [inside[kind] for kind in kinds]
 
 
-def _default_duration(data: bytes, defaults: Box) -> int | None:
-    flags = _read(_U32, data, defaults.inside)[0]
-    if not flags & _TFHD_DURATION:
-        return None
-    at = defaults.inside + 8  # version and flags, track
-    at += 8 if flags & _TFHD_BASE_OFFSET else 0
-    at += 4 if flags & _TFHD_SAMPLE_DESCRIPTION else 0
-    return int(_read(_U32, data, at)[0])
-
-
-def _duration(data: bytes, run: Box, default: int | None) -> int:
-    flags, samples = _read(_U32, data, run.inside)[0], _read(_U32, data, run.inside + 4)[0]
-    if not flags & _TRUN_DURATION:
-        if default is None:
-            raise BadBoxesError("neither tfhd nor trun says how long a frame lasts")
-        return int(samples * default)
-    at = run.inside + 8
-    at += 4 if flags & _TRUN_DATA_OFFSET else 0
-    at += 4 if flags & _TRUN_FIRST_FLAGS else 0
-    sample_bytes = 4 * sum(bool(flags & field) for field in _TRUN_SAMPLE_FIELDS)
-    if at + samples * sample_bytes > run.end:
-        raise BadBoxesError(f"trun says that it has {samples} frames and is too short for them")
-    return sum(_read(_U32, data, at + sample * sample_bytes)[0] for sample in range(samples))
+def _duration(data: bytes, defaults: Box, run: Box) -> int:
+    """All frames of a fragment last equally long."""
+    (flags,) = _read(_U32, data, defaults.inside)
+    (run_flags,) = _read(_U32, data, run.inside)
+    if not flags & _TFHD_DURATION or flags & _TFHD_BEFORE_DURATION or run_flags & _TRUN_DURATION:
+        raise BadBoxesError("tfhd must say how long each frame lasts, before all else, and trun must not")
+    (duration,) = _read(_U32, data, defaults.inside + 8)  # after version, flags and track
+    (samples,) = _read(_U32, data, run.inside + 4)
+    return int(duration * samples)
 
 
 def _read(form: struct.Struct, data: bytes, at: int) -> tuple:  # type: ignore[type-arg]

@@ -98,7 +98,7 @@ class H264Encoder:
         packets = self._stream.codec_context.encode(picture)
         if len(packets) != 1 or packets[0].pts != picture.pts or packets[0].is_keyframe != key_frame:
             raise EncoderError(f"{CODEC} kept or reordered a frame of chunk {chunk.number}, or chose its own key frame")
-        packets[0].duration = self._form.rate.denominator
+        packets[0].duration = self._form.rate.denominator  # the last one's too, which nothing else would say
         return packets[0]
 
 

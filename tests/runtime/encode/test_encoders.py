@@ -85,6 +85,13 @@ def test_time_stamps_follow_from_the_chunk_number_alone(frames_per_s: float, fra
         assert float(ticks.duration * tick_s) == pytest.approx(FRAMES * frame_s, rel=1e-12)
 
 
+def test_a_chunk_may_be_one_frame() -> None:
+    made = encoded([a_chunk(number, frames=1) for number in range(3)])
+    times = [fragment_times(chunk.body) for chunk in made]
+    assert [time.start for time in times] == [number * times[0].duration for number in range(3)]
+    assert [frame.time_s for frame in seen(joined(made))] == [number / 16 for number in range(3)]
+
+
 def test_a_new_encoder_goes_on_where_another_has_stopped() -> None:
     here = encoded([a_chunk(number) for number in range(3)])
     there = encoded([a_chunk(number) for number in range(3, 5)])

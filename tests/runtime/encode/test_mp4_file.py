@@ -31,6 +31,18 @@ def written(path: Path, made: list[EncodedChunk]) -> list[Seen]:
     return seen(path.read_bytes())
 
 
+def sequence_numbers(video: bytes) -> list[int]:
+    """Of all fragments."""
+    headers = [
+        box
+        for moof in boxes(video)
+        if moof.kind == "moof"
+        for box in boxes(video, moof.inside, moof.end)
+        if box.kind == "mfhd"
+    ]
+    return [int.from_bytes(video[box.inside + 4 : box.end]) for box in headers]
+
+
 @pytest.mark.parametrize(("width", "height", "scale"), [(32, 32, 1), (48, 48, 4), (832, 480, 1)])
 def test_a_moved_session_is_one_playable_file(tmp_path: Path, width: int, height: int, scale: int) -> None:
     path = tmp_path / "session.mp4"
@@ -41,11 +53,14 @@ def test_a_moved_session_is_one_playable_file(tmp_path: Path, width: int, height
     assert {frame.size for frame in shown} == {(width * scale, height * scale)}
     assert [at for at, frame in enumerate(shown) if frame.key_frame] == [0, 3 * FRAMES, 5 * FRAMES]
     assert [box.kind for box in boxes(path.read_bytes())] == ["ftyp", "moov", *(["moof", "mdat"] * 6)]
+    assert sequence_numbers(path.read_bytes()) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_lineage_whose_numbers_begin_anew_follows_on(tmp_path: Path) -> None:
     made = by_workers(range(3), range(2), range(2, 4), lineages=(0, 1, 1))
-    shown = written(tmp_path / "session.mp4", made)
+    path = tmp_path / "session.mp4"
+    shown = written(path, made)
+    assert sequence_numbers(path.read_bytes()) == [1, 2, 3, 4, 5, 6, 7]
     assert [frame.index for frame in shown] == [*range(3 * FRAMES), *range(4 * FRAMES)]
     assert [frame.time_s for frame in shown] == [index / 16 for index in range(7 * FRAMES)]
     assert [at for at, frame in enumerate(shown) if frame.key_frame] == [0, 3 * FRAMES, 5 * FRAMES]

@@ -186,6 +186,15 @@ def test_a_failure_ends_its_session_and_no_other() -> None:
     assert offer(table, small(2, "a")) == (Taken(),)
 
 
+def test_what_a_failure_drops_makes_room() -> None:
+    table = EncodeTable(Limits(waiting_bytes_max=2 * CHUNK_BYTES))
+    for chunk in (small(0, "a"), small(1, "a"), small(0, "b")):
+        assert offer(table, chunk)[0] == Taken()
+    table.handle(EncodeFailed(reason="broken"))  # drops a chunk of "a", begins that of "b"
+    for number in (1, 2):
+        assert offer(table, small(number, "b")) == (Taken(),)
+
+
 def test_chunks_that_were_taken_before_are_refused() -> None:
     table = EncodeTable(Limits())
     encode_all(table, [small(4, lineage=1)])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -95,7 +97,7 @@ def test_a_full_queue_is_told_within_the_callers_patience(held: tuple[EncodeThre
     assert refused.why == "full"
     assert 0.2 <= time.monotonic() - begun_s < 0.2 + DRAIN_S / 10
     client.open.set()
-    _until(lambda: thread.offer(a_chunk(3), wait_s=1.0) is None)
+    _hand(thread, a_chunk(3))
     assert thread.close(drain_s=DRAIN_S)
     assert [made.number for made in client.got] == [0, 1, 2, 3]
     assert client.told == []
@@ -122,7 +124,7 @@ def test_a_chunk_that_its_owner_gave_up_is_told_of(held: tuple[EncodeThread, Cli
         assert thread.offer(a_chunk(number)) is None
     assert thread.offer(a_chunk(3)) is not None
     client.open.set()
-    _until(lambda: thread.offer(a_chunk(4), wait_s=1.0) is None)
+    _hand(thread, a_chunk(4))
     assert thread.close(drain_s=DRAIN_S)
     assert client.told == [Dropped(session_id=SessionId("a"), lineage=0, number=3, count=1, reason="not offered")]
     assert client.got[-1].init is not None
@@ -144,6 +146,29 @@ def test_an_encoder_that_fails_fails_its_session_alone_and_says_why() -> None:
     dropped = [report for report in client.told if isinstance(report, Dropped)]
     assert {report.session_id for report in dropped} == {BAD}
     assert len(dropped) + len(refused) == 3  # chunks 2, 3 and 4: no more and no less
+
+
+def test_encoders_that_are_let_go_are_freed_at_once() -> None:
+    client = Client()
+    alive: weakref.WeakSet[Encoder] = weakref.WeakSet()
+
+    def opened(form: Form) -> Encoder:
+        encoder = open_encoder(form)
+        alive.add(encoder)
+        return encoder
+
+    thread = EncodeThread(client.sink, client.told.append, limits=Limits(encoders_max=2), opened=opened)
+    gc.disable()  # nothing may wait for the collector: an encoder holds megabytes
+    try:
+        for session in "abcde":
+            _hand(thread, a_chunk(0, session=session))
+        _until(lambda: len(client.got) == 5 and len(alive) == 2)
+        thread.leave(SessionId("e"))
+        _until(lambda: len(alive) == 1)
+        assert thread.close(drain_s=DRAIN_S)
+        assert len(alive) == 0
+    finally:
+        gc.enable()
 
 
 def test_a_session_that_left_and_comes_back_begins_again() -> None:
@@ -208,6 +233,11 @@ def test_a_sink_that_raises_ends_the_thread_and_nobody_waits_for_it() -> None:
     _until(lambda: thread.offer(a_chunk(1)) == Refused(why="closing", reason="the encode thread has ended"))
     assert not thread.close(drain_s=DRAIN_S)
     assert [(report.number, type(report)) for report in told] == [(1, Dropped)]
+
+
+def _hand(thread: EncodeThread, chunk: FinishedChunk) -> None:
+    """Offer until it is taken, however slow this machine is."""
+    _until(lambda: thread.offer(chunk, wait_s=1.0) is None)
 
 
 def _until(holds: Callable[[], bool]) -> None:
