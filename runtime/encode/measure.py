@@ -50,6 +50,8 @@ def timings(
     processor: Callable[[], float] = time.thread_time,
 ) -> tuple[Timing, ...]:
     """A row per size, kind and grain; one thread."""
+    for kind in kinds:
+        open_encoder(_chunk(kind, _pictures(32, 32, 0.0, 0), 0).form)  # the first of a process loads the libraries
     return tuple(
         _timing(kind, size, grain, chunks, clock, processor) for size in sizes for kind in kinds for grain in GRAINS
     )

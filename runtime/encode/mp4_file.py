@@ -30,7 +30,7 @@ class Mp4File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.part")
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._stream = self._temporary.open("wb")
         self._init: bytes | None = None
         self._last: tuple[int, int] | None = None  # lineage and number
