@@ -1,0 +1,1 @@
+"""From finished chunks to bytes that clients play."""
