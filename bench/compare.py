@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bench.cells import run_cells
 from bench.compare_cases import OFFLINE, SEEDS, WORKLOADS, Case, cases
-from bench.compare_claims import gates_of
+from bench.compare_claims import gates_of, summary_rows
 from bench.compare_rows import Measured, row_of
 from bench.compare_run import OFFLINE_DEADLINE_S, SeededCase, run_cell
 from bench.render import Format, show
@@ -24,8 +24,10 @@ from bench.result import BenchResult, Size
 _FORMATS: tuple[Format, ...] = ("table", "markdown", "json")
 
 
-def run(size: Size, names: Sequence[str] = (), seeds: Sequence[int] | None = None) -> BenchResult:
-    """All workloads, or those named."""
+def run(
+    size: Size, names: Sequence[str] = (), seeds: Sequence[int] | None = None, *, summary: bool = False
+) -> BenchResult:
+    """All workloads, or those named; a summary has one row per workload."""
     begun_s = time.monotonic()
     workloads = [compared for compared in WORKLOADS[size] if not names or compared.name in names]
     wanted = [case for case in cases(size) if case.compared in workloads]
@@ -47,7 +49,9 @@ def run(size: Size, names: Sequence[str] = (), seeds: Sequence[int] | None = Non
             "CPU hours of all cells": round(cpu_s / 3600, 2),
             "minutes of this run": round((time.monotonic() - begun_s) / 60, 1),
         },
-        rows=tuple(row_of([m for m in measured if m.case is case]) for case in wanted if case.policy != OFFLINE),
+        rows=tuple(summary_rows(measured, workloads))
+        if summary
+        else tuple(row_of([m for m in measured if m.case is case]) for case in wanted if case.policy != OFFLINE),
         gates=tuple(gates_of(measured, workloads)) if size == "standard" else (),
     )
 
@@ -82,9 +86,10 @@ def main() -> int:
     parser.add_argument("--size", choices=("small", "standard"), default="standard")
     parser.add_argument("--workload", action="append", default=[], help="only this one; may be given again")
     parser.add_argument("--seed", type=int, action="append", help="only this one; may be given again")
+    parser.add_argument("--summary", action="store_true", help="one row per workload: what equal lateness costs")
     parser.add_argument("--format", choices=_FORMATS, default="table")
     given = parser.parse_args()
-    show([run(given.size, given.workload, given.seed)], given.format, Console(width=220))
+    show([run(given.size, given.workload, given.seed, summary=given.summary)], given.format, Console(width=220))
     return 0
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.compare_cases import FIXED, Compared
 from bench.compare_rows import Measured, of
-from bench.result import Gate
+from bench.result import Cell, Gate
 
 LATE = (0.001, 0.01)  # late_chunk_ratio at which costs are compared
 CLOSED_MIN = 0.5  # of the gap between the reference and the bound
@@ -80,6 +80,21 @@ def gates_of(measured: Sequence[Measured], workloads: Sequence[Compared]) -> lis
     """The claims, in the order of the documents; every workload is judged, none is left out."""
     found = [*_published(measured, workloads), *_cost(measured, workloads), *_latency(measured, workloads)]
     return [*found, *_near_bound(measured, workloads)]
+
+
+def summary_rows(measured: Sequence[Measured], workloads: Sequence[Compared]) -> Iterator[dict[str, Cell]]:
+    """What equal lateness costs above the bound, and p99 and worst latency at equal GPU-hours, by workload."""
+    for compared in workloads:
+        row: dict[str, Cell] = {"workload": compared.name}
+        for at in costs(measured, compared):
+            row[f"turboserve at {at.late:.1%} late"] = _above(at.reference)
+            row[f"epochal at {at.late:.1%} late"] = _above(at.ours)
+            row[f"gap closed at {at.late:.1%}"] = "-" if at.closed is None else f"{at.closed:.0%}"
+        for name, value in (("p99", lambda m: m.p99_ms), ("worst", lambda m: m.worst_ms)):
+            theirs = mean_of(measured, compared, "turboserve", "latency", value)
+            ours = mean_of(measured, compared, "epochal", "latency", value)
+            row[f"{name} at equal GPUs"] = "-" if theirs is None or ours is None else f"{ours / theirs - 1:+.0%}"
+        yield row
 
 
 def _published(measured: Sequence[Measured], workloads: Sequence[Compared]) -> Iterator[Gate]:
