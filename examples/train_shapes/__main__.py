@@ -1,0 +1,87 @@
+"""`python -m examples.train_shapes`: learn the world of moving shapes, judge what was learnt, draw a contact sheet.
+
+Decides the command line; must never know how learning works.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from examples.train_shapes.learning import Course, Learner, load_checkpoint, save_checkpoint
+from runtime.chunk_models.transformer.weights import BUNDLED, save
+from runtime.cli.errors import told
+from traces.errors import BadInputError
+
+_WEIGHTS = Path(__file__).parents[2] / "runtime" / "chunk_models" / "transformer" / "weights" / BUNDLED
+_RECENT = 100  # lessons over which the shown error is a mean
+
+app = typer.Typer(
+    help="Teach the video transformer moving shapes.", add_completion=False, pretty_exceptions_enable=False
+)
+
+
+@app.command(epilog="Example: python -m examples.train_shapes learn shapes.checkpoint.safetensors --lessons 6000")
+def learn(
+    checkpoint: Annotated[Path, typer.Argument(help="Written as learning goes on; if it is there, learning goes on.")],
+    lessons: Annotated[int, typer.Option(min=1, help="How many in all; of a new checkpoint only.")] = 6000,
+    seed: Annotated[int, typer.Option(min=0, help="Of a new checkpoint only.")] = 0,
+    every: Annotated[int, typer.Option(min=1, help="Lessons between two checkpoints.")] = 200,
+    threads: Annotated[int, typer.Option(min=1, help="Of the processor.")] = 1,
+) -> None:
+    """Learn until all lessons are done. Ctrl-C keeps what was learnt; the same command then goes on."""
+    with told():
+        torch.set_num_threads(threads)
+        learner, done = load_checkpoint(checkpoint) if checkpoint.exists() else (_new(lessons, seed), 0)
+        total = learner.course.lessons
+        recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+            row = bar.add_task("learning", total=total, completed=done)
+            try:
+                for lesson in range(done, total):
+                    recent.append(learner.learn(lesson))
+                    done = lesson + 1
+                    bar.update(row, completed=done, description=_errors(recent))
+                    if done % every == 0 or done == total:
+                        save_checkpoint(checkpoint, learner, done)
+                        if not console.is_terminal:
+                            print(f"{done}/{total} {_errors(recent)}", flush=True)
+            except KeyboardInterrupt:
+                if learner.course.lessons > done:
+                    console.print(f"interrupted after {done} lessons; the last checkpoint is in {checkpoint}")
+                raise
+
+
+@app.command(epilog="Example: python -m examples.train_shapes export shapes.checkpoint.safetensors -o mine.safetensors")
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Made by learn.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the weights go.")] = _WEIGHTS,
+) -> None:
+    """Write the averaged weights of a checkpoint, in half precision."""
+    with told():
+        if not checkpoint.exists():
+            raise BadInputError.of(str(checkpoint), "is not there; make it with python -m examples.train_shapes learn")
+        learner, done = load_checkpoint(checkpoint)
+        save(output, learner.average)
+        print(f"{output}: after {done} of {learner.course.lessons} lessons")
+
+
+def _new(lessons: int, seed: int) -> Learner:
+    return Learner.begin(Course(lessons=lessons, seed=seed))
+
+
+def _errors(recent: deque[tuple[float, float]]) -> str:
+    first, later = (sum(column) / len(recent) for column in zip(*recent, strict=True))
+    return f"error {first:.4f} first, {later:.4f} later"
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m examples.train_shapes")
