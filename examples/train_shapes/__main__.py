@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from examples.train_shapes.learning import Course, Learner, load_checkpoint, save_checkpoint
 from runtime.chunk_models.transformer.weights import BUNDLED, save
 from runtime.cli.errors import told
+from runtime.cli.interrupt import first_interrupt_stops
 from traces.errors import BadInputError
 
 _WEIGHTS = Path(__file__).parents[2] / "runtime" / "chunk_models" / "transformer" / "weights" / BUNDLED
@@ -45,19 +46,18 @@ def learn(
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
         with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
             row = bar.add_task("learning", total=total, completed=done)
-            try:
-                for lesson in range(done, total):
-                    recent.append(learner.learn(lesson))
-                    done = lesson + 1
+            with first_interrupt_stops("what was learnt is kept") as stop:
+                while done < total and not stop():
+                    recent.append(learner.learn(done))
+                    done += 1
                     bar.update(row, completed=done, description=_errors(recent))
-                    if done % every == 0 or done == total:
+                    if done % every == 0 or done == total or stop():
                         save_checkpoint(checkpoint, learner, done)
                         if not console.is_terminal:
                             print(f"{done}/{total} {_errors(recent)}", flush=True)
-            except KeyboardInterrupt:
-                if learner.course.lessons > done:
-                    console.print(f"interrupted after {done} lessons; the last checkpoint is in {checkpoint}")
-                raise
+        print(f"{checkpoint}: {done} of {total} lessons")
+        if done < total:
+            raise KeyboardInterrupt
 
 
 @app.command(epilog="Example: python -m examples.train_shapes export shapes.checkpoint.safetensors -o mine.safetensors")

@@ -2,8 +2,8 @@
 
 Decides the order of the lessons, the learning rate and what a checkpoint holds; must never know a terminal.
 
-All chance of a lesson comes from the seed and its number, so that learning that was interrupted goes on as if it had not
-been.
+All chance of a lesson comes from the seed and its number, so that learning that was interrupted goes on as if it had
+not been.
 """
 
 from __future__ import annotations

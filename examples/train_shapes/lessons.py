@@ -4,8 +4,8 @@ Decides what the network sees and what it should have said; must never know file
 
 The clean copy of a chunk is what the last pass of serving writes into the cache, the noisy copy what a denoise pass
 computes. Who sees whom is what the rolling cache lets a session see. In part of the lessons the clean copies are the
-network's own answers to the true past, so that it learns to go on from its own mistakes (self-forcing, arXiv 2506.08009, in
-parallel over the chunks).
+network's own answers to the true past, so that it learns to go on from its own mistakes (self-forcing, arXiv
+2506.08009, in parallel over the chunks).
 """
 
 from __future__ import annotations
@@ -61,23 +61,28 @@ def loss_of(network: Network, resolution: Resolution, footage: Footage, drawn: D
     """The weighted squared error, and its parts: of first chunks and of those that go on from others."""
     patch = network.configuration.patch
     clean = patches_of(footage.frames, patch)
+    # A chunk whose predecessor was not filmed cannot know how the shape moves.
+    fair = torch.ones(clean.shape[:2])
+    fair[:, 1] = (footage.numbers[:, 1] == 1).float()
     known = clean
     with torch.no_grad():
         for _ in range(drawn.own_rounds):
             alone = torch.ones_like(drawn.levels)
-            known = _answers(network, resolution, footage, known, drawn.noise, alone).float().clamp(-1, 1)
+            own = _answers(network, resolution, footage, known, drawn.noise, alone).clamp(-1, 1)
+            known = torch.where(fair[:, :, None, None, None] > 0, own, clean)
     level = drawn.levels[:, :, None, None, None]
     noisy = (1 - level) * clean + level * drawn.noise
     answers = _answers(network, resolution, footage, known + drawn.context_noise, noisy, drawn.levels)
-    near = functional.max_pool2d(footage.shape_share.flatten(0, 2), 5, 1, 2).unflatten(0, footage.frames.shape[:3])
-    weight = 1 + SHAPE_WEIGHT * patches_of(near.expand_as(footage.frames), patch)
-    errors = ((answers.float() - clean).square() * weight).mean(dim=(2, 3, 4))
-    # A chunk whose predecessor was not filmed cannot know how the shape moves.
-    fair = torch.ones_like(errors)
-    fair[:, 1] = (footage.numbers[:, 1] == 1).float()
+    weight = 1 + SHAPE_WEIGHT * patches_of(_widened(footage.shape_share).expand_as(footage.frames), patch)
+    errors = ((answers - clean).square() * weight).mean(dim=(2, 3, 4))
     total = (errors * fair).sum() / fair.sum()
     parts = torch.stack([errors[:, 0].mean(), (errors * fair)[:, 1:].sum() / fair[:, 1:].sum()])
     return total, parts.detach()
+
+
+def _widened(share: Tensor) -> Tensor:
+    """The shape and two pixels around it."""
+    return functional.max_pool2d(share.flatten(0, 2), 5, 1, 2).view(share.shape)
 
 
 def _answers(
@@ -103,21 +108,27 @@ def _answers(
         queries, keys, values = (part.transpose(1, 2).chunk(2 * chunks, dim=2) for part in (query, key, value))
         mixed = [
             functional.scaled_dot_product_attention(
-                one, torch.cat([keys[copy] for copy in copies], dim=2), torch.cat([values[copy] for copy in copies], dim=2)
+                one,
+                torch.cat([keys[copy] for copy in copies], dim=2),
+                torch.cat([values[copy] for copy in copies], dim=2),
             )
             for one, copies in zip(queries, seen, strict=True)
         ]
         return torch.cat(mixed, dim=2).transpose(1, 2)
 
     places = place_features(configuration, resolution)
-    out = network(both, places, starts, shifts, rotation, key_scale, [attend] * configuration.layers)
-    return out.unflatten(1, (2 * chunks, frames))[:, chunks:]
+    out: Tensor = network(both, places, starts, shifts, rotation, key_scale, [attend] * configuration.layers)
+    return out.view(len(out), 2 * chunks, frames, *out.shape[2:])[:, chunks:]
 
 
 def sight(configuration: Configuration, chunks: int) -> list[list[int]]:
     """Whom each copy sees; the clean copies are 0 to chunks - 1, and the noisy ones come behind them."""
     past = [
-        [before for before in range(chunk) if before < configuration.sink_chunks or chunk - before < configuration.ring_chunks]
+        [
+            before
+            for before in range(chunk)
+            if before < configuration.sink_chunks or chunk - before < configuration.ring_chunks
+        ]
         for chunk in range(chunks)
     ]
     clean = [[*before, chunk] for chunk, before in enumerate(past)]
@@ -131,7 +142,5 @@ def _rotations(configuration: Configuration, resolution: Resolution, numbers: Te
         for number in set(numbers.flatten().tolist())
     }
     rows = [[found[number] for number in row] for row in numbers.tolist()]
-    cosines, sines = (
-        torch.stack([torch.cat([pair[side] for pair in row] * 2) for row in rows]) for side in (0, 1)
-    )
+    cosines, sines = (torch.stack([torch.cat([pair[side] for pair in row] * 2) for row in rows]) for side in (0, 1))
     return cosines, sines

@@ -3,8 +3,8 @@
 Decides how shapes move and look; must never know a network.
 
 A shape moves straight at one speed. Nobody steering, it bounces off the walls; steered, it takes the direction at the
-chunk's beginning and stops where a wall is. A prompt's direction is that of the first chunk. A new prompt changes colour,
-shape and background at once.
+chunk's beginning and stops where a wall is. A prompt's direction is that of the first chunk. A new prompt changes
+colour, shape and background at once.
 """
 
 from __future__ import annotations
@@ -45,9 +45,15 @@ class Footage:
 
 
 def film(
-    configuration: Configuration, resolution: Resolution, n: int, chunks: int, chance: torch.Generator, *, later_max: int
+    configuration: Configuration,
+    resolution: Resolution,
+    n: int,
+    chunks: int,
+    chance: torch.Generator,
+    *,
+    later_max: int,
 ) -> Footage:
-    """Chunk 0 and `chunks - 1` more in a row, which begin at 1 in half of the videos and up to `later_max` in the rest."""
+    """Chunk 0 and `chunks - 1` more in a row: from 1 on in half of the videos, from up to `later_max` in the rest."""
     begins = torch.where(_share(n, chance) < 0.5, 1, 1 + _number(n, later_max, chance))
     numbers = torch.cat([torch.zeros(n, 1, dtype=torch.long), begins[:, None] + torch.arange(chunks - 1)], dim=1)
     size = torch.tensor([resolution.height, resolution.width], dtype=torch.float32)
@@ -57,9 +63,7 @@ def film(
     rows = torch.arange(n)[:, None]
     places, words, controls = places[rows, numbers], words[rows, numbers], controls[rows, numbers]
     frames, shape_share = render(resolution, places, words)
-    return Footage(
-        numbers=numbers, frames=frames, shape_share=shape_share, words=words, controls=controls, start=start
-    )
+    return Footage(numbers=numbers, frames=frames, shape_share=shape_share, words=words, controls=controls, start=start)
 
 
 def render(resolution: Resolution, places: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,9 +107,7 @@ def _script(n: int, chunks: int, chance: torch.Generator) -> tuple[Tensor, Tenso
     return torch.stack(words, dim=1), torch.stack(controls, dim=1)
 
 
-def _motion(
-    configuration: Configuration, size: Tensor, start: Tensor, words: Tensor, controls: Tensor
-) -> Tensor:
+def _motion(configuration: Configuration, size: Tensor, start: Tensor, words: Tensor, controls: Tensor) -> Tensor:
     """Centres [n, chunks, frames, 2]."""
     speed = float(size.min()) * SPEED_SHARE
     low = torch.full((2,), float(size.min()) * RADIUS_SHARE)
@@ -123,7 +125,7 @@ def _motion(
             place = torch.where(steered, place.clamp(low, high), bounced)
             step = torch.where(out, torch.where(steered, torch.zeros_like(step), -step), step)
             places.append(place)
-    return torch.stack(places, dim=1).unflatten(1, (words.shape[1], configuration.frames))
+    return torch.stack(places, dim=1).view(len(start), -1, configuration.frames, 2)
 
 
 def _prompts(n: int, chance: torch.Generator) -> Tensor:

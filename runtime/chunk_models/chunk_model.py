@@ -1,7 +1,7 @@
 """What a worker asks of whatever turns sessions into video, chunk by chunk.
 
-Decides what a session is between two chunks: a small head, and one block of bytes in an arena that the worker owns. Must
-never know where blocks go, who owns a session, how long a pass may take, or how chunks are delivered.
+Decides what a session is between two chunks: a small head, and one block of bytes in an arena that the worker owns.
+Must never know where blocks go, who owns a session, how long a pass may take, or how chunks are delivered.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class ChunkModel(Protocol):
     A chunk takes `passes_per_chunk` passes. Sessions that are at different passes of their chunks share a pass, so that
     who joins waits for a pass and not for a chunk. Whatever a session's company is, its chunks are the same bytes.
 
-    Between two chunks a session is its head and its block, and may be copied to another offset, process or machine of the
-    same kind of device. Within a chunk there is scratch besides, which never leaves the ChunkModel: a chunk that was
-    abandoned is begun again from the same head and comes out the same.
+    Between two chunks a session is its head and its block, and may be copied to another offset, process or machine of
+    the same kind of device. Within a chunk there is scratch besides, which never leaves the ChunkModel: a chunk that
+    was abandoned is begun again from the same head and comes out the same.
     """
 
     @property
@@ -116,7 +116,7 @@ class ChunkModel(Protocol):
         ...
 
     def bind(self, arena: torch.Tensor) -> None:
-        """Take the arena in which all blocks will lie: uint8, [bytes], contiguous, on the device to compute on. Once."""
+        """Take the arena of all blocks, once: uint8, [bytes], contiguous, on the device to compute on."""
         ...
 
     def warm_up(self) -> None:
@@ -133,9 +133,10 @@ class ChunkModel(Protocol):
     def run_pass(self, seats: Sequence[Seat]) -> tuple[Chunk, ...]:
         """Advance these sessions by one pass of their chunks, and return the chunks that are now complete.
 
-        Who has no chunk in progress begins that of `head.chunk_number`; from then on the head's session, lineage, profile,
-        number and offset stay as they are until the chunk is complete or forgotten. When a chunk is returned its block is
-        complete, and the session goes on with `advanced(head)`. Raises `RefusedError` before it has advanced anybody.
+        Who has no chunk in progress begins that of `head.chunk_number`; from then on the head's session, lineage,
+        profile, number and offset stay as they are until the chunk is complete or forgotten. When a chunk is returned
+        its block is complete, and the session goes on with `advanced(head)`. Raises `RefusedError` before it has
+        advanced anybody.
         """
         ...
 
@@ -169,8 +170,8 @@ def refusal_of(model: ChunkModel, head: Head) -> str | None:
     """What every ChunkModel refuses: blocks of another revision, unknown profiles, heads beyond their bounds."""
     if head.revision != model.revision:
         return (
-            f"revision={head.revision[:12]!r} wrote the block and this is {model.revision[:12]!r}: run workers with the "
-            "same weights and configuration, or open the session anew"
+            f"revision={head.revision[:12]!r} wrote the block and this is {model.revision[:12]!r}: run workers with "
+            "the same weights and configuration, or open the session anew"
         )
     if head.profile not in model.profiles:
         return f"profile={head.profile!r} must be one of {', '.join(sorted(model.profiles))}"

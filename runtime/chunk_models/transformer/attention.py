@@ -2,9 +2,9 @@
 
 Decides which kernel runs and how it is told where keys and values lie; must never know what is attended to, or why.
 
-On a processor each session is one call at its exact length. On CUDA one call serves all: `torch.nn.attention.varlen` with
-a table of the pages in the arena that each session reads. Its signature is young, so it is tried once and compared with
-the calls at exact length; where it is missing or answers otherwise, those are used.
+On a processor each session is one call at its exact length. On CUDA one call serves all: `torch.nn.attention.varlen`
+with a table of the pages in the arena that each session reads. Its signature is young, so it is tried once and compared
+with the calls at exact length; where it is missing or answers otherwise, those are used.
 """
 
 from __future__ import annotations

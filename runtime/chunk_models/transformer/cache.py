@@ -1,11 +1,11 @@
 """What a session's block holds: keys and values of the chunks that it still sees.
 
-Decides where a chunk's keys and values lie in the block, and which bytes the next chunk writes; must never know how they
-are computed or where the block is.
+Decides where a chunk's keys and values lie in the block, and which bytes the next chunk writes; must never know how
+they are computed or where the block is.
 
 A block is [layer, 2, window, head, head_dim], keys before values, the sink's chunks first in the window and the ring's
-behind them. The window is whole chunks, so a chunk is one run of tokens in each of the 2 * layers parts, and what may be
-read is always a beginning of the window: a length takes the place of a mask.
+behind them. The window is whole chunks, so a chunk is one run of tokens in each of the 2 * layers parts, and what may
+be read is always a beginning of the window: a length takes the place of a mask.
 """
 
 from __future__ import annotations

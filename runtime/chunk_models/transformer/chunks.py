@@ -86,7 +86,9 @@ class TransformerChunkModel:
         assert arena.dim() == 1, "an arena is a row of bytes"
         assert arena.is_contiguous(), "an arena is a row of bytes"
         assert arena.device.type == self._device.type, "the arena lies where the network is"
-        assert arena.data_ptr() % _BASE_ALIGNMENT_BYTES == 0, f"the arena begins at a multiple of {_BASE_ALIGNMENT_BYTES}"
+        assert arena.data_ptr() % _BASE_ALIGNMENT_BYTES == 0, (
+            f"the arena begins at a multiple of {_BASE_ALIGNMENT_BYTES}"
+        )
         self._arena = arena
 
     def warm_up(self) -> None:
@@ -151,9 +153,7 @@ class TransformerChunkModel:
         running = self._running.pop(seat.head.session)
         frames = frames_from(self._network, self._shapes[seat.head.profile], running)
         head = running.seat.head
-        return Chunk(
-            session=head.session, lineage=head.lineage, number=head.chunk_number, frames=frames.cpu().numpy()
-        )
+        return Chunk(session=head.session, lineage=head.lineage, number=head.chunk_number, frames=frames.cpu().numpy())
 
 
 def _identity(seat: Seat) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
 """The network: from noisy patches, what is known about them and attention to what was before, to clean patches.
 
-Decides the arithmetic of one pass; must never know sessions, caches or devices. Attention is given as a function, so that
-training (whole videos under a mask) and serving (ragged sessions over a cache) run the same code.
+Decides the arithmetic of one pass; must never know sessions, caches or devices. Attention is given as a function, so
+that training (whole videos under a mask) and serving (ragged sessions over a cache) run the same code.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, shifts: Tensor, rotation: tuple[Tensor, Tensor], key_scale: Tensor, attend: Attend
     ) -> Tensor:
-        """`x` is [n, frames, tokens, dim], `shifts` [n, frames, 1, 6, dim], `rotation` two of [n, frames * tokens, .]."""
+        """`x` is [n, frames, tokens, dim], `shifts` [n, frames, 1, 6, dim], `rotation` two of [n, frames * tokens, .]
+        and `key_scale` [n, frames * tokens, 1, head_dim]; each may also be what broadcasts to that."""
         n, frames, tokens, dim = x.shape
         h = _normed(x) * (1 + shifts[..., 1, :]) + shifts[..., 0, :]
         parts = self.query_key_value(h).view(n, frames * tokens, 3, self.heads, self.head_dim)
@@ -87,7 +88,7 @@ class Network(nn.Module):
         known = known + self.word_in(words).sum(dim=-2) + self.control_in(control)
         known = known[..., None, :] + self.frame_in.weight
         shifts: Tensor = self.shifts(functional.silu(known))
-        return shifts.unflatten(-1, (-1, self.configuration.dim))
+        return shifts.view(*shifts.shape[:-1], -1, self.configuration.dim)
 
     def forward(
         self,
@@ -102,8 +103,8 @@ class Network(nn.Module):
         """Clean patches [n, frames, tokens, patch values] from noisy ones of the same shape.
 
         `places` is [tokens, .]; `starts` [n, frames, tokens, .]; `shifts` [n, frames, layers * 6 + 2, dim]; `rotation`
-        two of [n or 1, frames * tokens, head_dim/2]; `key_scale` [n, frames * tokens, 1, head_dim] or what broadcasts to
-        it; `attends` one function per layer.
+        two of [n or 1, frames * tokens, head_dim/2]; `key_scale` [n, frames * tokens, 1, head_dim] or what broadcasts
+        to it; `attends` one function per layer.
         """
         shifts = shifts.unsqueeze(2)
         x = self.patch_in(patches) + self.place_in(places) + self.start_in(starts)
@@ -116,13 +117,14 @@ class Network(nn.Module):
 
 def patches_of(frames: Tensor, patch: int) -> Tensor:
     """[..., 3, height, width] to [..., tokens, patch values]."""
-    cut = frames.unflatten(-2, (-1, patch)).unflatten(-1, (-1, patch))  # [..., 3, rows, patch, columns, patch]
+    *more, channels, height, width = frames.shape
+    cut = frames.reshape(*more, channels, height // patch, patch, width // patch, patch)
     return cut.movedim((-4, -2), (-5, -4)).flatten(-3).flatten(-3, -2)
 
 
 def frames_of(patches: Tensor, patch: int, height: int, width: int) -> Tensor:
     """The reverse of `patches_of`."""
-    cut = patches.unflatten(-2, (height // patch, width // patch)).unflatten(-1, (CHANNELS, patch, patch))
+    cut = patches.reshape(*patches.shape[:-2], height // patch, width // patch, CHANNELS, patch, patch)
     return cut.movedim((-5, -4), (-4, -2)).flatten(-2).flatten(-3, -2)
 
 

@@ -56,9 +56,7 @@ class Shape:
     @classmethod
     def of(cls, network: Network, resolution: Resolution, *, paged: bool, device: torch.device) -> Shape:
         configuration = network.configuration
-        turns = [
-            rotations(configuration, resolution, chunk * configuration.frames) for chunk in range(PERIOD_FRAMES)
-        ]
+        turns = [rotations(configuration, resolution, chunk * configuration.frames) for chunk in range(PERIOD_FRAMES)]
         absent = no_start(resolution, configuration.patch).expand(configuration.frames, -1, -1)
         return cls(
             resolution=resolution,

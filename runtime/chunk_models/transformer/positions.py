@@ -26,7 +26,7 @@ START_FEATURES = 2 * (2 * len(_PLACE_WAVES) + 1) + 1  # two directions, and whet
 
 
 def rotations(configuration: Configuration, resolution: Resolution, first_frame: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines for the tokens of a chunk that begins at `first_frame`: [frames * tokens per frame, head_dim/2]."""
+    """Cosines and sines for the tokens of a chunk from `first_frame` on: [frames * tokens per frame, head_dim/2]."""
     rows, columns = resolution.height // configuration.patch, resolution.width // configuration.patch
     pairs = configuration.head_dim // 2
     time_pairs = pairs // 4
@@ -68,7 +68,7 @@ def place_features(configuration: Configuration, resolution: Resolution) -> Tens
 
 
 def start_features(configuration: Configuration, resolution: Resolution, start: Tensor) -> Tensor:
-    """Where `start` (y and x in pixels, [..., 2]) is as seen from each token: [..., tokens per frame, START_FEATURES]."""
+    """`start` (y and x in pixels, [..., 2]) as seen from each token: [..., tokens per frame, START_FEATURES]."""
     rows, columns = resolution.height // configuration.patch, resolution.width // configuration.patch
     y, x = torch.meshgrid(torch.arange(rows).float(), torch.arange(columns).float(), indexing="ij")
     centres = torch.stack([y, x], dim=-1).reshape(-1, 2) + 0.5

@@ -75,7 +75,7 @@ def replace_safetensors(path: Path, tensors: dict[str, torch.Tensor], metadata: 
 
 
 def revision(network: Network, cache_dtype: torch.dtype) -> str:
-    """A hash of all that decides what a block's bytes mean: weights as loaded, sizes, words, and the cache's numbers."""
+    """A hash of all that decides what a block's bytes mean: weights as loaded, sizes, words, the cache's numbers."""
     parts = {
         f"weight {name}": np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes()
         for name, tensor in network.state_dict().items()
