@@ -6,9 +6,11 @@ Decides the command line; must never know how learning works.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import torch
 import typer
 from rich.console import Console
@@ -31,7 +33,7 @@ app = typer.Typer(
 @app.command(epilog="Example: python -m examples.train_shapes learn shapes.checkpoint.safetensors --lessons 6000")
 def learn(
     checkpoint: Annotated[Path, typer.Argument(help="Written as learning goes on; if it is there, learning goes on.")],
-    lessons: Annotated[int, typer.Option(min=1, help="How many in all; of a new checkpoint only.")] = 6000,
+    lessons: Annotated[int | None, typer.Option(min=1, help="How many in all; may change as learning goes on.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of a new checkpoint only.")] = 0,
     every: Annotated[int, typer.Option(min=1, help="Lessons between two checkpoints.")] = 200,
     threads: Annotated[int, typer.Option(min=1, help="Of the processor.")] = 1,
@@ -39,8 +41,9 @@ def learn(
     """Learn until all lessons are done. Ctrl-C keeps what was learnt; the same command then goes on."""
     with told():
         torch.set_num_threads(threads)
-        learner, done = load_checkpoint(checkpoint) if checkpoint.exists() else (_new(lessons, seed), 0)
-        total = learner.course.lessons
+        learner, done = load_checkpoint(checkpoint) if checkpoint.exists() else (Learner.begin(Course(seed=seed)), 0)
+        total = lessons or learner.course.lessons
+        learner = replace(learner, course=msgspec.structs.replace(learner.course, lessons=total))
         recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
@@ -72,10 +75,6 @@ def export(
         learner, done = load_checkpoint(checkpoint)
         save(output, learner.average)
         print(f"{output}: after {done} of {learner.course.lessons} lessons")
-
-
-def _new(lessons: int, seed: int) -> Learner:
-    return Learner.begin(Course(lessons=lessons, seed=seed))
 
 
 def _errors(recent: deque[tuple[float, float]]) -> str:

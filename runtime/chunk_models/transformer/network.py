@@ -71,10 +71,12 @@ class Network(nn.Module):
         self.word_in = nn.Embedding(words, dim)
         self.control_in = nn.Embedding(len(CONTROLS), dim)
         self.frame_in = nn.Embedding(configuration.frames, dim)
+        self.fused = nn.Sequential(nn.SiLU(), nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.shifts = nn.Linear(dim, (configuration.layers * _SHIFTS + 2) * dim)
         self.blocks = nn.ModuleList(Block(configuration) for _ in range(configuration.layers))
         self.patch_out = nn.Linear(dim, configuration.patch_values)
         with torch.no_grad():  # half-open gates, or nothing but the first and the last layer learns at first
+            self.fused[-1].weight.zero_()
             self.shifts.bias[: -2 * dim].view(configuration.layers, 2, 3, dim)[:, :, 2] = 0.5
 
     def conditions(self, level: Tensor, words: Tensor, control: Tensor) -> Tensor:
@@ -87,6 +89,7 @@ class Network(nn.Module):
         known = self.level_in(torch.cat([angles.cos(), angles.sin()], dim=-1))
         known = known + self.word_in(words).sum(dim=-2) + self.control_in(control)
         known = known[..., None, :] + self.frame_in.weight
+        known = known + self.fused(known)  # a direction means another place in each frame
         shifts: Tensor = self.shifts(functional.silu(known))
         return shifts.view(*shifts.shape[:-1], -1, self.configuration.dim)
 

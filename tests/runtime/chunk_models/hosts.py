@@ -75,6 +75,15 @@ class Host:
         self.arena = torch.full((PLACES * self.room,), self.dirt, dtype=torch.uint8)
         self.model.bind(self.arena)
 
+    def emptied(self) -> Host:
+        """As new, but for what the ChunkModel found out about the machine."""
+        for session in self.seats:
+            self.model.forget(session)
+        self.seats.clear()
+        self.chunks.clear()
+        self.arena.fill_(self.dirt)
+        return self
+
     def head(self, session: str, profile: str = "a", seed: int = 1, prompt: str = "red circle") -> Head:
         return Head(session=session, profile=profile, seed=seed, prompt=prompt, revision=self.model.revision)
 

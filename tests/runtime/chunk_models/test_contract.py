@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -53,10 +54,14 @@ class Story:
         self.where[name] = to
 
 
-def alone(make: Make, head: Head, asked: dict[tuple[str, int], tuple[str, str]], chunks: int) -> Host:
+@cache
+def hosts(make: Make) -> tuple[Host, Host, Host]:
+    return Host(make()), Host(make()), Host(make(), dirt=0)
+
+
+def alone(host: Host, head: Head, asked: dict[tuple[str, int], tuple[str, str]], chunks: int) -> Host:
     """The session by itself, asked the same for each chunk."""
-    host = Host(make(), dirt=0)
-    host.open(head, PLACES - 1)
+    host.emptied().open(head, PLACES - 1)
     for number in range(chunks):
         prompt, control = asked[head.session, number]
         host.ask(head.session, prompt=prompt, control=control)
@@ -76,7 +81,8 @@ stories = st.lists(st.one_of(everybody, everybody, passes, moves, prompts, contr
 @given(story=stories)
 @settings(max_examples=60)
 def test_chunks_are_the_same_bytes_in_any_company_and_place(make: Make, story: list[tuple[str, object, object]]) -> None:
-    told = Story(hosts=(Host(make()), Host(make())))
+    first_host, second_host, third_host = (host.emptied() for host in hosts(make))
+    told = Story(hosts=(first_host, second_host))
     for seed, (name, profile) in enumerate(SESSIONS.items()):
         told.hosts[0].open(told.hosts[0].head(name, profile, seed))
         told.where[name] = 0
@@ -94,7 +100,7 @@ def test_chunks_are_the_same_bytes_in_any_company_and_place(make: Make, story: l
         host = told.hosts[told.where[name]]
         host.model.forget(name)
         done = host.seats[name].head.chunk_number
-        reference = alone(make, reference_head(make, name, profile, seed), told.asked, done)
+        reference = alone(third_host, third_host.head(name, profile, seed), told.asked, done)
         for number in range(done):
             made = next(one.chunks[name, number] for one in told.hosts if (name, number) in one.chunks)
             np.testing.assert_array_equal(made, reference.chunks[name, number])
@@ -103,10 +109,6 @@ def test_chunks_are_the_same_bytes_in_any_company_and_place(make: Make, story: l
             for one in dirty:
                 bytes_left[one.start : one.stop] = 0
         assert torch.equal(host.block(name), reference.block(name))
-
-
-def reference_head(make: Make, name: str, profile: str, seed: int) -> Head:
-    return Head(session=name, profile=profile, seed=seed, prompt="red circle", revision=make().revision)
 
 
 @every_chunk_model
