@@ -20,7 +20,6 @@ from examples.train_shapes.learning import Course, Learner, load_checkpoint, sav
 from runtime.chunk_models.transformer.weights import BUNDLED, save
 from runtime.cli.errors import told
 from runtime.cli.interrupt import first_interrupt_stops
-from traces.errors import BadInputError
 
 _WEIGHTS = Path(__file__).parents[2] / "runtime" / "chunk_models" / "transformer" / "weights" / BUNDLED
 _RECENT = 100  # lessons over which the shown error is a mean
@@ -70,8 +69,6 @@ def export(
 ) -> None:
     """Write the averaged weights of a checkpoint, in half precision."""
     with told():
-        if not checkpoint.exists():
-            raise BadInputError.of(str(checkpoint), "is not there; make it with python -m examples.train_shapes learn")
         learner, done = load_checkpoint(checkpoint)
         save(output, learner.average)
         print(f"{output}: after {done} of {learner.course.lessons} lessons")

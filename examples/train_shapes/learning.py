@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialized
 from torch import Tensor
 
 from examples.train_shapes.lessons import draw, loss_of
@@ -22,8 +23,8 @@ from examples.train_shapes.world import film
 from runtime.chunk_models.transformer.configuration import Configuration
 from runtime.chunk_models.transformer.network import Network, patches_of
 from runtime.chunk_models.transformer.prompts import VOCABULARY
-from runtime.chunk_models.transformer.weights import replace_safetensors
 from traces.errors import BadInputError
+from traces.store import write_bytes
 
 
 class Course(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,19 +107,22 @@ def save_checkpoint(path: Path, learner: Learner, lessons_done: int) -> None:
     for index, state in learner.optimizer.state_dict()["state"].items():
         tensors |= {f"moments.{names[index]}.{key}": value.clone() for key, value in state.items()}
     metadata = {"course": msgspec.json.encode(learner.course).decode(), "lessons_done": str(lessons_done)}
-    replace_safetensors(path, tensors, metadata)
+    write_bytes(path, serialized(tensors, metadata))
 
 
 def load_checkpoint(path: Path) -> tuple[Learner, int]:
     """The learner as it was, and the number of lessons that it has had. Raises `BadInputError`."""
-    with safe_open(str(path), framework="pt") as stored:
-        metadata = stored.metadata() or {}
-        tensors: dict[str, Tensor] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    try:
+        with safe_open(str(path), framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            tensors: dict[str, Tensor] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, FileNotFoundError) as error:
+        raise BadInputError.of(str(path), f"must be a checkpoint of this command: {error}") from None
     try:
         course = msgspec.json.decode(metadata["course"], type=Course)
         lessons_done = int(metadata["lessons_done"])
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
-        raise BadInputError.of(str(path), f"is not a checkpoint of this command: {error}") from None
+        raise BadInputError.of(str(path), f"must be a checkpoint of this command: {error}") from None
     learner = Learner.begin(course)
     for part, network in (("network.", learner.network), ("average.", learner.average)):
         network.load_state_dict({name[len(part) :]: value for name, value in tensors.items() if name.startswith(part)})

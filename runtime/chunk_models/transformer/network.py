@@ -71,12 +71,13 @@ class Network(nn.Module):
         self.word_in = nn.Embedding(words, dim)
         self.control_in = nn.Embedding(len(CONTROLS), dim)
         self.frame_in = nn.Embedding(configuration.frames, dim)
-        self.fused = nn.Sequential(nn.SiLU(), nn.Linear(dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        fusing = nn.Linear(dim, dim)
+        self.fused = nn.Sequential(nn.SiLU(), nn.Linear(dim, dim), nn.SiLU(), fusing)
         self.shifts = nn.Linear(dim, (configuration.layers * _SHIFTS + 2) * dim)
         self.blocks = nn.ModuleList(Block(configuration) for _ in range(configuration.layers))
         self.patch_out = nn.Linear(dim, configuration.patch_values)
         with torch.no_grad():  # half-open gates, or nothing but the first and the last layer learns at first
-            self.fused[-1].weight.zero_()
+            fusing.weight.zero_()
             self.shifts.bias[: -2 * dim].view(configuration.layers, 2, 3, dim)[:, :, 2] = 0.5
 
     def conditions(self, level: Tensor, words: Tensor, control: Tensor) -> Tensor:

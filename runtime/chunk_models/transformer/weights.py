@@ -5,7 +5,6 @@ Decides how weights are stored and which revision they are; must never know what
 
 from __future__ import annotations
 
-import os
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -13,13 +12,14 @@ import msgspec
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 
 from runtime.chunk_models.chunk_model import revision_of
 from runtime.chunk_models.transformer.configuration import Configuration
 from runtime.chunk_models.transformer.network import CONTROLS, Network
 from runtime.chunk_models.transformer.prompts import VOCABULARY
 from traces.errors import BadInputError
+from traces.store import write_bytes
 
 BUNDLED = "shapes.safetensors"
 
@@ -58,20 +58,10 @@ def load(path: Path) -> Network:
 
 
 def save(path: Path, network: Network) -> None:
-    """Store in half precision, under a temporary name first."""
+    """Store in half precision; the file is replaced whole or not at all."""
     tensors = {name: tensor.detach().half().contiguous() for name, tensor in network.state_dict().items()}
     configuration = msgspec.json.encode(network.configuration).decode()
-    replace_safetensors(path, tensors, {"format": _FORMAT, "configuration": configuration})
-
-
-def replace_safetensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write the file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file(tensors, str(temporary), metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, serialized(tensors, {"format": _FORMAT, "configuration": configuration}))
 
 
 def revision(network: Network, cache_dtype: torch.dtype) -> str:

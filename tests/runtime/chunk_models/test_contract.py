@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -80,7 +81,9 @@ stories = st.lists(st.one_of(everybody, everybody, passes, moves, prompts, contr
 @every_chunk_model
 @given(story=stories)
 @settings(max_examples=60)
-def test_chunks_are_the_same_bytes_in_any_company_and_place(make: Make, story: list[tuple[str, object, object]]) -> None:
+def test_chunks_are_the_same_bytes_in_any_company_and_place(
+    make: Make, story: list[tuple[str, object, object]]
+) -> None:
     first_host, second_host, third_host = (host.emptied() for host in hosts(make))
     told = Story(hosts=(first_host, second_host))
     for seed, (name, profile) in enumerate(SESSIONS.items()):
@@ -97,18 +100,18 @@ def test_chunks_are_the_same_bytes_in_any_company_and_place(make: Make, story: l
             case "control", str(name), str(control):
                 told.hosts[told.where[name]].ask(name, control=control)
     for seed, (name, profile) in enumerate(SESSIONS.items()):
-        host = told.hosts[told.where[name]]
-        host.model.forget(name)
-        done = host.seats[name].head.chunk_number
+        at = told.hosts[told.where[name]]
+        at.model.forget(name)
+        done = at.seats[name].head.chunk_number
         reference = alone(third_host, third_host.head(name, profile, seed), told.asked, done)
         for number in range(done):
             made = next(one.chunks[name, number] for one in told.hosts if (name, number) in one.chunks)
             np.testing.assert_array_equal(made, reference.chunks[name, number])
-        dirty = host.model.dirty(host.seats[name].head)  # what a dropped chunk may have left
-        for bytes_left in (host.block(name), reference.block(name)):
+        dirty = at.model.dirty(at.seats[name].head)  # what a dropped chunk may have left
+        for bytes_left in (at.block(name), reference.block(name)):
             for one in dirty:
                 bytes_left[one.start : one.stop] = 0
-        assert torch.equal(host.block(name), reference.block(name))
+        assert torch.equal(at.block(name), reference.block(name))
 
 
 @every_chunk_model
@@ -120,7 +123,7 @@ def test_a_chunk_writes_its_dirty_ranges_and_nothing_else(make: Make) -> None:
             head, before = host.seats[profile].head, host.block(profile).clone()
             ranges = host.model.dirty(head)
             assert list(ranges) == sorted(ranges)
-            assert all(one.stop < other.start for one, other in zip(ranges, ranges[1:], strict=False))
+            assert all(one.stop < other.start for one, other in pairwise(ranges))
             written = torch.zeros(len(before), dtype=torch.bool)
             for one in ranges:
                 written[one.start : one.stop] = True
