@@ -68,11 +68,11 @@ def loss_of(network: Network, resolution: Resolution, footage: Footage, drawn: D
     with torch.no_grad():
         for _ in range(drawn.own_rounds):
             alone = torch.ones_like(drawn.levels)
-            own = _answers(network, resolution, footage, known, drawn.noise, alone).clamp(-1, 1)
+            own = answers_to(network, resolution, footage, known, drawn.noise, alone).clamp(-1, 1)
             known = torch.where(fair[:, :, None, None, None] > 0, own, clean)
     level = drawn.levels[:, :, None, None, None]
     noisy = (1 - level) * clean + level * drawn.noise
-    answers = _answers(network, resolution, footage, known + drawn.context_noise, noisy, drawn.levels)
+    answers = answers_to(network, resolution, footage, known + drawn.context_noise, noisy, drawn.levels)
     weight = 1 + SHAPE_WEIGHT * patches_of(_widened(footage.shape_share).expand_as(footage.frames), patch)
     errors = ((answers - clean).square() * weight).mean(dim=(2, 3, 4))
     total = (errors * fair).sum() / fair.sum()
@@ -85,7 +85,7 @@ def _widened(share: Tensor) -> Tensor:
     return functional.max_pool2d(share.flatten(0, 2), 5, 1, 2).view(share.shape)
 
 
-def _answers(
+def answers_to(
     network: Network, resolution: Resolution, footage: Footage, known: Tensor, noisy: Tensor, levels: Tensor
 ) -> Tensor:
     """What the network says to the noisy copies."""

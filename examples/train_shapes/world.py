@@ -59,7 +59,7 @@ def film(
     size = torch.tensor([resolution.height, resolution.width], dtype=torch.float32)
     start = size * (START_MARGIN + (1 - 2 * START_MARGIN) * torch.rand(n, 2, generator=chance))
     words, controls = _script(n, int(numbers.max()) + 1, chance)
-    places = _motion(configuration, size, start, words, controls)
+    places = motion(configuration, size, start, words, controls)
     rows = torch.arange(n)[:, None]
     places, words, controls = places[rows, numbers], words[rows, numbers], controls[rows, numbers]
     frames, shape_share = render(resolution, places, words)
@@ -107,7 +107,7 @@ def _script(n: int, chunks: int, chance: torch.Generator) -> tuple[Tensor, Tenso
     return torch.stack(words, dim=1), torch.stack(controls, dim=1)
 
 
-def _motion(configuration: Configuration, size: Tensor, start: Tensor, words: Tensor, controls: Tensor) -> Tensor:
+def motion(configuration: Configuration, size: Tensor, start: Tensor, words: Tensor, controls: Tensor) -> Tensor:
     """Centres [n, chunks, frames, 2]."""
     speed = float(size.min()) * SPEED_SHARE
     low = torch.full((2,), float(size.min()) * RADIUS_SHARE)

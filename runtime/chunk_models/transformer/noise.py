@@ -11,7 +11,7 @@ from torch import Tensor
 
 from runtime.chunk_models.transformer.configuration import Configuration, Resolution
 
-START_MARGIN = 0.2  # of the height and of the width, at either side
+START_MARGIN = 0.27  # of height and width, at either side: room for a first chunk in any direction
 
 _START = 2**32  # no chunk has this number
 
