@@ -109,7 +109,7 @@ def _shape(picture: Picture, seen: Seen, asked: tuple[str, ...]) -> str:
     if np.isnan(seen.centre[0]):
         return ""
     height, width = picture.shape[:2]
-    shifts = np.arange(-2.5, 2.51, 0.5)
+    shifts = np.arange(-2, 2.01, 1.0)
     places = np.array([(seen.centre[0] + 0.5 + dy, seen.centre[1] + 0.5 + dx) for dy in shifts for dx in shifts])
     numbers = torch.tensor([[VOCABULARY.index(word) for word in (asked[0], shape, "up", asked[3])] for shape in SHAPES])
     drawn, _ = render(
