@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SESSION_CHARACTERS_MAX = 128
 PROMPT_CHARACTERS_MAX = 4096
+CONTROL_CHARACTERS_MAX = 64
 SEED_MAX = 2**63 - 1
 
 
@@ -181,6 +182,8 @@ def refusal_of(model: ChunkModel, head: Head) -> str | None:
         return f"chunk_number={head.chunk_number} and lineage={head.lineage} must be >= 0"
     if not 0 < len(head.session) <= SESSION_CHARACTERS_MAX:
         return f"session has {len(head.session)} characters; it must have 1 to {SESSION_CHARACTERS_MAX}"
+    if len(head.control) > CONTROL_CHARACTERS_MAX:
+        return f"control has {len(head.control)} characters; it must have at most {CONTROL_CHARACTERS_MAX}"
     if len(head.prompt) > PROMPT_CHARACTERS_MAX:
         return f"prompt has {len(head.prompt)} characters; it must have at most {PROMPT_CHARACTERS_MAX}"
     return None

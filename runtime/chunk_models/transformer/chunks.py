@@ -23,7 +23,7 @@ from runtime.chunk_models.transformer.attention import pages_work
 from runtime.chunk_models.transformer.cache import CacheLayout
 from runtime.chunk_models.transformer.network import CONTROLS, Network
 from runtime.chunk_models.transformer.passes import Progress, Shape, advance, begin, frames_from
-from runtime.chunk_models.transformer.probe import rows_agree
+from runtime.chunk_models.transformer.probe import together_max
 from runtime.chunk_models.transformer.weights import revision
 
 _BASE_ALIGNMENT_BYTES = 64  # of the arena in memory: the same vectors wherever a block lies
@@ -43,7 +43,7 @@ class TransformerChunkModel:
             for one in configuration.resolutions
         }
         self._layout = self._shapes[configuration.resolutions[0].name].layout
-        self._together = all(rows_agree(network, shape) for shape in self._shapes.values())
+        self._together_max = {name: together_max(network, shape) for name, shape in self._shapes.items()}
         self._profiles = {
             one.name: ChunkProfile(
                 name=one.name,
@@ -114,7 +114,8 @@ class TransformerChunkModel:
             for seat in seats:
                 groups.setdefault(seat.head.profile, []).append(self._progress(seat))
             for name, group in groups.items():
-                for part in [group] if self._together else [[one] for one in group]:
+                for first in range(0, len(group), self._together_max[name]):
+                    part = group[first : first + self._together_max[name]]
                     advanced = advance(self._network, self._shapes[name], self._arena, part, paged=self._paged)
                     self._running |= {one.seat.head.session: one for one in advanced}
             return tuple(self._finished(seat) for seat in seats if self._is_finished(seat))

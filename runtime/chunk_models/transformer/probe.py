@@ -1,7 +1,7 @@
 """Whether a session's numbers here depend on how many others are computed with it.
 
 Decides that by trying; must never know sessions. Matrix libraries pick a kernel by the number of rows, and another
-kernel may add in another order. Where one does, sessions are computed one by one.
+kernel may add in another order. Where one does, sessions are computed one by one; and never more together than were tried.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from runtime.chunk_models.transformer.network import Network
 from runtime.chunk_models.transformer.passes import Shape
 from runtime.chunk_models.transformer.positions import timeless
 
-_TOGETHER = (2, 3, 4, 6, 8, 13)
+_TOGETHER = (2, 3, 4, 5, 6, 7, 8, 11, 16)
 
 
-def rows_agree(network: Network, shape: Shape) -> bool:
-    """Run random sessions together and one by one, each attending to itself, and compare every bit."""
+def together_max(network: Network, shape: Shape) -> int:
+    """How many sessions may be computed at once: as many as gave, one by one, the same bits; at least 1."""
     configuration = network.configuration
     n, device = max(_TOGETHER), shape.places.device
     tokens = shape.places.shape[0]
@@ -46,4 +46,5 @@ def rows_agree(network: Network, shape: Shape) -> bool:
 
     with torch.inference_mode():
         alone = torch.cat([run(index, index + 1) for index in range(n)])
-        return all(torch.equal(run(0, together), alone[:together]) for together in _TOGETHER)
+        agree = (torch.equal(run(0, together), alone[:together]) for together in _TOGETHER)
+        return max(_TOGETHER) if all(agree) else 1

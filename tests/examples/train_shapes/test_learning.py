@@ -36,7 +36,7 @@ def test_what_is_served_pass_by_pass_is_what_is_learnt_all_at_once() -> None:
     network = Network(ONE_PASS, len(VOCABULARY)).requires_grad_(False)
     for parameter in network.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.05)
-    network.patch_out.weight.mul_(0.2)  # answers within [-1, 1], which serving cuts at
+    network.patch_out.weight.mul_(0.2)  # most answers within [-1, 1], which serving cuts at
     chunks, shape, seed = 7, ONE_PASS.resolutions[0], 11
     asked = [ASKED[number % len(ASKED)] for number in range(chunks)]
     served = _served(network, seed, asked)
@@ -50,7 +50,7 @@ def test_what_is_served_pass_by_pass_is_what_is_learnt_all_at_once() -> None:
     )
     clean = patches_of(served, ONE_PASS.patch)
     noise = torch.stack([noise_of(ONE_PASS, shape, seed, number, 0) for number in range(chunks)])[None]
-    learnt = answers_to(network, shape, footage, clean, noise, torch.ones(1, chunks))
+    learnt = answers_to(network, shape, footage, clean, noise, torch.ones(1, chunks)).clamp(-1, 1)
     assert float(clean.std()) > 0.05
     assert float((learnt - clean).abs().max()) < 0.02  # served frames are whole numbers of 255ths
 
