@@ -91,7 +91,8 @@ def judge(
         names = [one.name for one in network.configuration.resolutions]
         with _bar("judging", count * chunks * len(names)) as heard:
             for name in names:
-                rollouts = play(TransformerChunkModel(network), random_scenes(name, count, chunks, seed), chunks, heard)
+                model, asked = TransformerChunkModel(network), random_scenes(name, count, chunks, seed)
+                rollouts = play(model, asked, chunks, lambda more: heard(more, "judging"))
                 for claim, verdict in judge_rollouts(rollouts).items():
                     columns.setdefault(claim, []).append(f"{verdict.share:.1%} of {verdict.of}")
         print_columns(names, columns)
@@ -121,7 +122,7 @@ def _bar(name: str, total: int, done: int = 0) -> Iterator[Callable[[int, str], 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
         row = bar.add_task(name, total=total, completed=done)
-        yield lambda more, said=name: bar.update(row, advance=more, description=said)
+        yield lambda more, said: bar.update(row, advance=more, description=said)
 
 
 def _errors(recent: deque[tuple[float, float]]) -> str:

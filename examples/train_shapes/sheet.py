@@ -17,7 +17,7 @@ from examples.train_shapes.rollouts import Rollout, Scene
 MAGNIFIED = 2
 GAP = 4  # pixels between pictures
 
-SCENES = (
+SCENES: tuple[tuple[str, dict[int, str], dict[int, str]], ...] = (  # prompt, later prompts, controls
     ("red circle moving right on black", {}, {}),
     ("blue square moving left on white", {}, {}),
     ("yellow triangle moving up on grey", {}, {5: "right", 8: ""}),

@@ -1,7 +1,7 @@
 """Whether a session's numbers here depend on how many others are computed with it.
 
 Decides that by trying; must never know sessions. Matrix libraries pick a kernel by the number of rows, and another
-kernel may add in another order. Where one does, sessions are computed one by one; and never more together than were tried.
+kernel may add in another order. Where one does, sessions are computed one by one; and never more together than tried.
 """
 
 from __future__ import annotations
