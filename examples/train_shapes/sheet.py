@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from examples.train_shapes.rollouts import Rollout, Scene
 
 MAGNIFIED = 2
 GAP = 4  # pixels between pictures
+COLOURS = 64  # of the file: a few shapes and backgrounds, and what lies between
 
 SCENES: tuple[tuple[str, dict[int, str], dict[int, str]], ...] = (  # prompt, later prompts, controls
     ("red circle moving right on black", {}, {}),
@@ -40,7 +41,7 @@ def write_sheet(path: Path, rollouts: Sequence[Rollout]) -> None:
     rows = [_row(rollout.frames[:, -1]) for rollout in rollouts]
     width = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, GAP), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    matplotlib.image.imsave(str(path), np.concatenate(padded))
+    Image.fromarray(np.concatenate(padded)).quantize(COLOURS).save(path, format="PNG", optimize=True)
 
 
 def _row(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
