@@ -16,6 +16,7 @@ from runtime.cli.diff import DIFF_COMMAND, diff_command
 from runtime.cli.explain import EXPLAIN_COMMAND, explain_command
 from runtime.cli.output import FormatOption, print_json
 from runtime.cli.plan import PLAN_COMMAND, plan_command
+from runtime.cli.profile import PROFILE_COMMAND, profile_command
 from runtime.cli.simulate import SIMULATE_COMMAND, simulate_command
 from runtime.cli.step import STEP_COMMAND, step_command
 from runtime.cli.trace import app as trace_app
@@ -32,6 +33,7 @@ app.command("demo", **DEMO_COMMAND)(demo_command)
 app.command("step", **STEP_COMMAND)(step_command)
 app.command("explain", **EXPLAIN_COMMAND)(explain_command)
 app.command("diff", **DIFF_COMMAND)(diff_command)
+app.command("profile", **PROFILE_COMMAND)(profile_command)
 app.add_typer(trace_app, name="trace")
 
 

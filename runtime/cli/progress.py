@@ -1,4 +1,4 @@
-"""Progress on a terminal while a plan is being made, or runs are simulated.
+"""Progress on a terminal while a plan is being made, runs are simulated, or a device is measured.
 
 Decides what one line says about the search or the run; must never write to stdout, nor anywhere but a terminal.
 """
@@ -66,6 +66,18 @@ def shown_runs(
             bar.update(row, description=f"run {ended_count}/{len(cells)} done", completed=done_s, at="")
 
         yield started, ended
+
+
+@contextmanager
+def shown_rounds(total: int, *, quiet: bool) -> Iterator[Callable[[str, int], None]]:
+    """A function that hears of each round of chunks by profile and batch, and moves a bar on stderr, if a terminal."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield lambda _profile, _batch: None
+        return
+    with _bar(console) as bar:
+        row = bar.add_task("measuring", total=total, at="")
+        yield lambda profile, batch: bar.update(row, advance=1, description=f"{profile}, batch of {batch}")
 
 
 def _bar(console: Console) -> Bar:

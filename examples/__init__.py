@@ -1,0 +1,1 @@
+"""Inputs and programs to begin from."""
