@@ -13,7 +13,7 @@ from runtime.state.ranges import Range, round_up
 
 
 class Arena:
-    """`memory` is one-dimensional, of bytes, contiguous; zeroed once, because NaN in stale bytes leaks through masks."""
+    """`memory` is one-dimensional, of bytes, contiguous; zeroed once: NaN in stale bytes would leak through masks."""
 
     def __init__(self, total_bytes: int, device: str = "cpu") -> None:
         size = round_up(total_bytes)
