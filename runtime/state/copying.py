@@ -128,7 +128,7 @@ class _StreamCopy:
         return not self.events or self.events[-1].query()  # type: ignore[no-untyped-call]
 
     def wait(self, seconds: float) -> bool:
-        return _wait_event(self.events[-1], seconds) if self.events else True
+        return wait_event(self.events[-1], seconds) if self.events else True
 
     def wait_layer(self, index: int, seconds: float) -> bool:  # noqa: ARG002 - the stream waits, not the caller
         torch.cuda.current_stream().wait_event(self.events[index])
@@ -171,7 +171,7 @@ class StreamCopies:
             copy.wait(CLOSE_S)
 
 
-def _wait_event(event: torch.cuda.Event, seconds: float) -> bool:
+def wait_event(event: torch.cuda.Event, seconds: float) -> bool:
     """Poll: a synchronize cannot be given a deadline."""
     pause = threading.Event()
     rounds = max(1, int(seconds / _POLL_S))

@@ -36,12 +36,17 @@ class Fleets(RuleBasedStateMachine):
     def _session(self, data: st.DataObject) -> SessionId | None:
         return data.draw(st.sampled_from(sorted(self.fleet.owner))) if self.fleet.owner else None
 
-    @rule(data=st.data(), to=st.sampled_from(NAMES))
-    def migrate(self, data: st.DataObject, to: str) -> None:
+    @rule(data=st.data(), further=st.integers(1, 2), steps=st.sampled_from([0, 0, 2, 4, 6, 8, 12]))
+    def migrate(self, data: st.DataObject, further: int, steps: int) -> None:
+        """Nothing goes wrong for some steps, so that every phase is reached."""
         session_id = self._session(data)
-        if session_id is not None:
-            self.fleet.migrate(session_id, to)
+        if session_id is None:
+            return
+        source = NAMES.index(self.fleet.owner[session_id][0])
+        self.fleet.migrate(session_id, NAMES[(source + further) % len(NAMES)])
+        for _ in range(steps):
             self.fleet.nudge()
+            self._step()
 
     @rule()
     def nudge(self) -> None:
@@ -129,9 +134,17 @@ class Fleets(RuleBasedStateMachine):
             self.fleet.abort(data.draw(st.sampled_from(list(self.fleet.attempts.values()))))
 
     @precondition(lambda self: len(self.fleet.owner) > 1)
-    @rule(data=st.data())
-    def kill(self, data: st.DataObject) -> None:
-        self.fleet.kill(data.draw(st.sampled_from(NAMES)))
+    @rule(data=st.data(), who=st.sampled_from(["any", "source", "target", "committed"]))
+    def kill(self, data: st.DataObject, who: str) -> None:
+        attempts = self.fleet.attempts.values()
+        sides = {
+            "any": list(NAMES),
+            "source": [a.source for a in attempts],
+            "target": [a.target for a in attempts],
+            "committed": [a.target for a in attempts if a.committed and not a.activated],
+        }[who]
+        if sides:
+            self.fleet.kill(data.draw(st.sampled_from(sides)))
 
     @precondition(lambda self: len(self.fleet.owner) > 1)
     @rule(data=st.data())
@@ -154,7 +167,7 @@ class Fleets(RuleBasedStateMachine):
         for worker in self.fleet.workers.values():
             for session_id, record in worker.table.records.items():
                 at_rest = record.state in (*SERVES, "frozen") and session_id not in worker.computing
-                if at_rest and self.fleet.owner[session_id][0] == worker.name:
+                if at_rest and self.fleet.owner.get(session_id, ("", 0))[0] == worker.name:
                     assert worker.content(session_id) == self.fleet.truth[session_id].content
 
     @invariant()
@@ -189,30 +202,34 @@ class Fleets(RuleBasedStateMachine):
                     assert fleet.owner[session_id][0] == worker.name
 
     def _settle(self) -> None:
+        """Until nobody has anything left to do."""
+        for worker in self.fleet.workers.values():
+            worker.now(Ticked())
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        """Everything that is under way arrives; False if there was nothing."""
         fleet = self.fleet
         workers = list(fleet.workers.values())
+        commands, fleet.to_worker[:] = fleet.to_worker[:], []
+        reports, fleet.to_controller[:] = fleet.to_controller[:], []
+        for name, command in commands:
+            fleet.workers[name].told(command)
+        for told in reports:
+            fleet.controller_hears(*told)
+        for attempt in self._lanes():
+            fleet.lane_step(attempt)
         for worker in workers:
-            worker.now(Ticked())
-        busy = True
-        while busy:
-            busy = bool(fleet.to_worker or fleet.to_controller)
-            commands, fleet.to_worker[:] = fleet.to_worker[:], []
-            reports, fleet.to_controller[:] = fleet.to_controller[:], []
-            for name, command in commands:
-                fleet.workers[name].told(command)
-            for told in reports:
-                fleet.controller_hears(*told)
-            for worker in workers:
-                for session_id in list(worker.computing):
-                    worker.end_chunk(session_id)
-                while worker.copies:
-                    worker.end_copy(None)
-                while worker.events:
-                    busy = True
-                    worker.take_event()
-            for attempt in self._lanes():
-                fleet.lane_step(attempt)
-                busy |= any(lane.rounds for w in workers for a, lane in w.lanes.items() if a == attempt and w.events)
+            for session_id in list(worker.computing):
+                worker.end_chunk(session_id)
+            while worker.copies:
+                worker.end_copy(None)
+        events = sum(len(worker.events) for worker in workers)
+        for worker in workers:
+            for _ in range(len(worker.events)):
+                worker.take_event()
+        return bool(commands or reports or events)
 
 
 def _check_books(blocks: BlockMap, held: list[Block], reserved: list[Block]) -> None:

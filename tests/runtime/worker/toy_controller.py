@@ -95,7 +95,7 @@ class ToyFleet(World):
                     self.send(name, m.Abort(session_id=a.session_id, attempt=a.attempt))
                 elif side not in a.done and side == "source":
                     self.send(name, m.Release(session_id=a.session_id, attempt=a.attempt))
-            if a.done == ({"source", "target"} if a.aborted else {"source"}):
+            if a.done >= ({"source", "target"} if a.aborted else {"source"}):
                 del self.attempts[a.attempt]
         elif a.committed:
             ownership = self.owner[a.session_id][1]
@@ -103,29 +103,32 @@ class ToyFleet(World):
                 self.send(a.source, m.Reactivate(session_id=a.session_id, attempt=a.attempt, ownership=ownership))
             else:
                 self.send(a.target, m.Activate(session_id=a.session_id, attempt=a.attempt, ownership=ownership))
-        elif a.ready:
-            route = Route(way="tcp", peer=a.target, incarnation=a.attempt)
-            self.send(a.source, m.Start(session_id=a.session_id, attempt=a.attempt, route=route, deadline_s=DEADLINE_S))
         else:
-            self.send(
-                a.target,
-                m.Prepare(
-                    session_id=a.session_id,
-                    attempt=a.attempt,
-                    state_bytes=self.truth[a.session_id].granules * GRANULE_BYTES,
-                    route=Route(way="tcp", peer=a.source, incarnation=a.attempt),
-                    active=True,
-                    deadline_s=DEADLINE_S,
-                    horizon=a.attempt - 1 if len(self.attempts) == 1 else 0,
-                ),
-            )
+            self._say_again_before_the_commit(a)
+
+    def _say_again_before_the_commit(self, a: Attempt) -> None:
+        """To both sides, whatever one of them has said: what the other has said may be lost."""
+        prepare = m.Prepare(
+            session_id=a.session_id,
+            attempt=a.attempt,
+            state_bytes=self.truth[a.session_id].granules * GRANULE_BYTES,
+            route=Route(way="tcp", peer=a.source, incarnation=a.attempt),
+            active=True,
+            deadline_s=DEADLINE_S,
+            horizon=a.attempt - 1 if len(self.attempts) == 1 else 0,
+        )
+        self.send(a.target, prepare)
+        if a.ready:
+            route = Route(way="tcp", peer=a.target, incarnation=a.attempt)
+            start = m.Start(session_id=a.session_id, attempt=a.attempt, route=route, deadline_s=DEADLINE_S)
+            self.send(a.source, start)
 
     def controller_hears(self, name: str, incarnation: int, report: Report) -> None:
         """The journal decides: commit when both checksums are there and equal, abort on a failure before that."""
         if self.workers[name].incarnation != incarnation:
             return
-        if isinstance(report, Lost):
-            self._forget(SessionId(report.session_id), name)
+        if isinstance(report, Lost) and self.owner.get(SessionId(report.session_id), ("", 0))[0] == name:
+            self._forget(SessionId(report.session_id))
         a = self.attempts.get(getattr(report, "attempt", 0))
         if a is None:
             return
@@ -136,6 +139,8 @@ class ToyFleet(World):
                 a.sent = report.digest
             case m.Staged():
                 a.staged = report.digest
+            case m.AttemptFailed() if a.committed and self.owner.get(a.session_id, ("", 0))[0] == a.source == name:
+                self._forget(a.session_id)  # it was to be reactivated, and is lost there
             case m.Nack() | m.AttemptFailed():
                 self.abort(a)
             case m.Activated():
@@ -155,27 +160,29 @@ class ToyFleet(World):
             a.committed = True
             self.owner[a.session_id] = (a.target, self.owner[a.session_id][1] + 1)
 
-    def _forget(self, session_id: SessionId, name: str) -> None:
-        """A session whose state is gone is closed for good."""
-        if self.owner.get(session_id, ("", 0))[0] == name:
-            del self.owner[session_id]
-            self.reached.add("lost")
+    def _forget(self, session_id: SessionId) -> None:
+        """A session whose state is gone is not seen again; its attempt ends all the same."""
+        del self.owner[session_id]
+        self.reached.add("lost")
+        a = self.open_attempt(session_id)
+        if a is not None and a.committed:
+            a.activated = True  # nobody else is to be activated: what is left is to release the source
+        elif a is not None:
+            a.aborted = True
 
     def kill(self, name: str) -> None:
         """The worker's memory is gone, and the controller knows at once."""
         self.workers[name] = ToyWorker(self, name, self.workers[name].incarnation + 1)
-        for a in list(self.attempts.values()):
-            if name == a.target and a.committed and not a.activated and self.owner[a.session_id][0] == name:
+        for a in self.attempts.values():
+            frozen = a.committed and not a.activated and "source" not in a.done
+            if frozen and self.owner[a.session_id][0] == a.target == name:
                 self.owner[a.session_id] = (a.source, self.owner[a.session_id][1] + 1)
             elif name in (a.source, a.target):
                 self.abort(a)
-                if a.committed and name == a.source and self.owner[a.session_id][0] == name:
-                    del self.attempts[a.attempt]  # it was to be reactivated
-                elif a.committed:
-                    a.done.add("source")
+                a.done.add("source" if name == a.source else "target")
         for session_id, (owner, _) in list(self.owner.items()):
             if owner == name:
-                self._forget(session_id, name)
+                self._forget(session_id)
 
     def lane_step(self, attempt: AttemptId, *, flip: bool = False) -> None:
         """One round goes from lane to lane."""
