@@ -57,6 +57,21 @@ def bytes_in(ranges: Ranges) -> int:
     return sum(end - start for start, end in ranges)
 
 
+def at_most(ranges: Ranges, count: int) -> Ranges:
+    """The same bytes, and the smallest gaps between them where there are more ranges than that."""
+    if len(ranges) <= count:
+        return ranges
+    gaps = sorted(range(1, len(ranges)), key=lambda at: ranges[at].start - ranges[at - 1].end)
+    closed = set(gaps[: len(ranges) - count])
+    found: list[Range] = []
+    for at, span in enumerate(ranges):
+        if at in closed:
+            found[-1] = Range(found[-1].start, span.end)
+        else:
+            found.append(span)
+    return tuple(found)
+
+
 def cut(ranges: Ranges, part_bytes: int) -> Iterator[Range]:
     """The same bytes in the same order, in parts of at most `part_bytes`, which are whole granules."""
     assert part_bytes % GRANULE_BYTES == 0, f"part_bytes={part_bytes} must be whole granules of {GRANULE_BYTES}"

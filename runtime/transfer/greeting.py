@@ -84,18 +84,22 @@ def connect(address: str, token: bytes, patience: Patience, end_s: float) -> Wir
     except (OSError, ValueError) as error:
         raise TransferError("lost", f"cannot connect to {address}: {error}") from error
     try:
-        nonce = bytearray(_NONCE_BYTES)
-        wire.receive_into(memoryview(nonce), end_s)
-        theirs, ours = bytes(nonce), secrets.token_bytes(_NONCE_BYTES)
-        wire.send_bytes(ours + _proof(token, b"source", theirs, ours), end_s)
-        proof = bytearray(_PROOF_BYTES)
-        wire.receive_into(memoryview(proof), end_s)
-        if not hmac.compare_digest(proof, _proof(token, b"target", theirs, ours)):
-            raise TransferError("refused", f"{address} does not know the token")
+        _introduce(wire, token, end_s)
     except TransferError:
         wire.close()
         raise
     return wire
+
+
+def _introduce(wire: Wire, token: bytes, end_s: float) -> None:
+    nonce = bytearray(_NONCE_BYTES)
+    wire.receive_into(memoryview(nonce), end_s)
+    theirs, ours = bytes(nonce), secrets.token_bytes(_NONCE_BYTES)
+    wire.send_bytes(ours + _proof(token, b"source", theirs, ours), end_s)
+    proof = bytearray(_PROOF_BYTES)
+    wire.receive_into(memoryview(proof), end_s)
+    if not hmac.compare_digest(proof, _proof(token, b"target", theirs, ours)):
+        raise TransferError("refused", "who listens there does not know the token")
 
 
 def _proof(token: bytes, side: bytes, target_nonce: bytes, source_nonce: bytes) -> bytes:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from runtime.state.arena import part
@@ -22,7 +24,8 @@ BUFFERS = 2
 
 def host_bytes(tensor: Tensor) -> memoryview:
     """The memory of a contiguous host tensor, not a copy of it."""
-    return memoryview(tensor.numpy())
+    found: NDArray[np.uint8] = tensor.numpy()
+    return memoryview(found)  # type: ignore[arg-type]  # from Python 3.12 on arrays are known as buffers
 
 
 @dataclass(slots=True)

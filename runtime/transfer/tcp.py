@@ -48,7 +48,7 @@ class TcpTransport:
         for span in spans:
             part_done(span)
 
-    def close(self) -> None:
+    def close(self, *, finished: bool) -> None:  # noqa: ARG002 - a connection is good for one transfer
         self._wire.close()
 
 

@@ -47,6 +47,6 @@ class Transport(Protocol):
 
     def receive(self, memory: Tensor, ranges: Ranges, part_done: PartDone, end_s: float) -> None: ...
 
-    def close(self) -> None:
-        """Nothing touches any memory after this. After a failure the connection is not used again."""
+    def close(self, *, finished: bool) -> None:
+        """Nothing touches any memory after this. Only what both sides have finished may be kept for later."""
         ...
