@@ -23,8 +23,8 @@ TOKEN_BYTES = 32
 HEAD_BYTES_MAX = 1 << 20  # of what a chunk model wants to know beside the block
 
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
-_Count = Annotated[int, Meta(ge=0, lt=2**63)]
-_Digest = Annotated[int, Meta(ge=0, lt=2**64)]
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Digest = Annotated[int, Meta(ge=0)]
 _Token = Annotated[bytes, Meta(max_length=TOKEN_BYTES)]
 _Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Reason = Annotated[str, Meta(max_length=1024)]

@@ -21,6 +21,7 @@ from runtime.transfer.transport import TransferError
 from runtime.transfer.wire import Patience
 
 PAIRS_MAX = 8  # per worker and kind
+_LOOK_S = 0.02  # how long an abort may go unnoticed
 RENDEZVOUS_S = 10.0  # until the other side has come
 
 # Of torch's backends: `(store, rank, timeout) -> backend`; they share no type that says send and recv.
@@ -60,6 +61,7 @@ class Pairs:
         self._lock = threading.Lock()
         self._idle: dict[str, Pair] = {}  # by peer, who was used least recently first
         self._lent: dict[str, int] = {}  # incarnation, by peer
+        self._hanging: list[_Making] = []
 
     def warm(self, peer: str, incarnation: int, patience: Patience) -> None:
         """Make a pair before it is needed; both sides must do so."""
@@ -105,20 +107,74 @@ class Pairs:
             self._close_group(pair.group)
 
     def _make(self, peer: str, incarnation: int, patience: Patience, end_s: float) -> Pair:
+        """In a thread of its own: a store that hangs makes torch wait without any deadline."""
         patience.check()
-        left_s = min(end_s - patience.clock(), self._rendezvous_s)
+        end_s = min(end_s, patience.clock() + self._rendezvous_s)
+        left_s = end_s - patience.clock()
         if left_s <= 0:
             raise TransferError("late", "no time is left for a pair to be made")
-        timeout = timedelta(seconds=left_s)
+        self._hanging = [making for making in self._hanging if making.is_alive()]
+        if len(self._hanging) >= self._pairs_max:
+            raise TransferError("refused", f"{len(self._hanging)} pairs are still being made: does the store answer?")
         first, second = sorted((self._me, peer))
         rank = 0 if self._me == first else 1
-        host, port = self._store_address
+        place = _Place(
+            address=self._store_address, prefix=f"pair/{first}-{second}/{incarnation}", rank=rank, seconds=left_s
+        )
+        making = _Making(place, self._make_group, self._close_group)
+        making.start()
+        while not making.done.wait(_LOOK_S) and patience.clock() < end_s and not patience.stopped():
+            pass
+        group = making.take()
+        if group is None:
+            self._hanging.append(making)
+            raise TransferError("lost", f"no pair with {peer}: {making.failure}")
+        return Pair(peer=peer, incarnation=incarnation, rank=rank, group=group)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where two workers meet."""
+
+    address: tuple[str, int]
+    prefix: str
+    rank: int
+    seconds: float
+
+
+class _Making(threading.Thread):
+    """A pair that is being made. Whoever has waited for it in vain leaves it alone, and it closes what it has made."""
+
+    def __init__(self, place: _Place, make_group: MakeGroup, close_group: Callable[[Any], None]) -> None:
+        super().__init__(name=place.prefix, daemon=True)
+        self._place, self._make_group, self._close_group = place, make_group, close_group
+        self._lock = threading.Lock()
+        self._group: Any = None
+        self._left_alone = False
+        self.failure = "the store or the other side does not answer"
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        host, port = self._place.address
+        timeout = timedelta(seconds=self._place.seconds)
+        group = None
         try:
             store = TCPStore(host, port, None, False, timeout=timeout)
-            group = self._make_group(PrefixStore(f"pair/{first}-{second}/{incarnation}", store), rank, timeout)
+            group = self._make_group(PrefixStore(self._place.prefix, store), self._place.rank, timeout)
         except (DistError, RuntimeError) as error:
-            raise TransferError("lost", f"no pair with {peer}: {first_line(error)}") from None
-        return Pair(peer=peer, incarnation=incarnation, rank=rank, group=group)
+            self.failure = first_line(error)
+        with self._lock:
+            self._group = group
+            surplus = group if self._left_alone else None
+        self.done.set()
+        if surplus is not None:
+            self._close_group(surplus)
+
+    def take(self) -> Any:
+        """The group, if there is one; if it comes later, nobody wants it."""
+        with self._lock:
+            self._left_alone = True
+            return self._group
 
 
 def first_line(error: Exception) -> str:

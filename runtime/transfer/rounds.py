@@ -25,8 +25,8 @@ RANGES_MAX = 8192  # of one round
 Note = TypeVar("Note")
 Progress = Callable[[int], None]  # bytes of this attempt so far
 
-_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
-_Digest = Annotated[int, msgspec.Meta(ge=0, lt=2**64)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Digest = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Round(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -95,9 +95,9 @@ class Sender:
         return whole
 
     def _part_done(self, span: Range) -> None:
-        self._sums.add(self._memory, span)
         self._moved += span.end - span.start
         self._progress(self._moved)
+        self._sums.add(self._memory, span)
 
 
 class Receiver:
@@ -139,9 +139,9 @@ class Receiver:
         return _ranges(note)
 
     def _part_done(self, span: Range) -> None:
-        self._sums.add(self._memory, span)
         self._moved += span.end - span.start
         self._progress(self._moved)
+        self._sums.add(self._memory, span)
 
 
 def _ranges(note: Round) -> Ranges:

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from runtime.transfer.messages import Migrating, MigrationReport, Reason
 
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
-_Count = Annotated[int, Meta(ge=0, lt=2**63)]
+_Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Open(Struct, frozen=True, kw_only=True, array_like=True, tag=True):

@@ -70,7 +70,7 @@ class Fault:
     attempt: int
     at_bytes: int
     signals: tuple[tuple[int, int], ...] = ()  # (pid, signal number)
-    flip: bool = False  # a bit of the block, before its checksum is computed
+    flip: bool = False  # a bit of the last byte that has arrived, before its checksum is computed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +226,7 @@ class SmallWorker:
         self._fault = None
         if fault.flip:
             block = next(r.device for r in self._table.records.values() if isinstance(r.device, Block) and r.incoming)
-            self._device.view(block)[block.size_bytes // 3] ^= 16
+            self._device.view(block)[fault.at_bytes - 1] ^= 16
         for pid, number in fault.signals:
             os.kill(pid, number)
 
