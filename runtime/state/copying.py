@@ -17,9 +17,11 @@ from torch import Tensor
 
 from runtime.state.arena import part
 from runtime.state.checksum import GranuleSums
-from runtime.state.ranges import Ranges
+from runtime.state.ranges import Range, Ranges, cut
 
 COPIES_MAX = 4  # in flight per worker
+_PIECE_BYTES = 1 << 20  # is still in a cache when it is summed
+_PIECES_MAX = 8
 _POLL_S = 0.0005
 CLOSE_S = 10.0  # for the copies that are under way when a worker ends
 
@@ -71,36 +73,36 @@ class _ThreadCopy:
     def __init__(self, source: Tensor, target: Tensor, layers: Ranges, sums: GranuleSums | None) -> None:
         assert source.numel() == target.numel(), f"{source.numel()} bytes do not fit {target.numel()}"
         self.source, self.target, self.layers, self.sums = source, target, layers, sums
-        self._there = [threading.Event() for _ in layers]
-        self._all = threading.Event()
-
-    def run(self) -> None:
-        for span, there in zip(self.layers, self._there, strict=True):
-            part(self.target, span).copy_(part(self.source, span))
-            if self.sums is not None:
-                self.sums.add(self.source, span)
-            there.set()
-        self._all.set()
+        self.there = [threading.Event() for _ in layers]
+        self.all_there = threading.Event()
 
     def done(self) -> bool:
-        return self._all.is_set()
+        return self.all_there.is_set()
 
     def wait(self, seconds: float) -> bool:
-        return self._all.wait(seconds)
+        return self.all_there.wait(seconds)
 
     def wait_layer(self, index: int, seconds: float) -> bool:
-        return self._there[index].wait(seconds)
+        return self.there[index].wait(seconds)
+
+
+_Piece = tuple[_ThreadCopy, Range | None]  # None: the copy has no more
 
 
 class ThreadCopies:
-    """Plain copies, one after another, in a thread of their own."""
+    """Plain copies, one after another, in a thread of their own; a second one sums what has just been read."""
 
     def __init__(self, copies_max: int = COPIES_MAX) -> None:
         self._copies_max = copies_max
         self._queue: queue.Queue[_ThreadCopy | None] = queue.Queue(copies_max + 1)  # the last place is for the end
+        self._copied: queue.Queue[_Piece | None] = queue.Queue(_PIECES_MAX)
         self._in_flight: list[_ThreadCopy] = []
-        self._thread = threading.Thread(target=self._run, name="copies", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=run, name=name, daemon=True)
+            for run, name in ((self._copy_all, "copies"), (self._sum_all, "sums of copies"))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def begin(self, source: Tensor, target: Tensor, layers: Ranges, sums: GranuleSums | None = None) -> Copy | Busy:
         self._in_flight = [copy for copy in self._in_flight if not copy.done()]
@@ -113,11 +115,27 @@ class ThreadCopies:
 
     def close(self) -> None:
         self._queue.put(None, timeout=CLOSE_S)
-        self._thread.join(CLOSE_S)
+        for thread in self._threads:
+            thread.join(CLOSE_S)
 
-    def _run(self) -> None:
+    def _copy_all(self) -> None:
         while (copy := self._queue.get()) is not None:
-            copy.run()
+            for layer, there in zip(copy.layers, copy.there, strict=True):
+                for piece in cut((layer,), _PIECE_BYTES):
+                    part(copy.target, piece).copy_(part(copy.source, piece))
+                    if copy.sums is not None:
+                        self._copied.put((copy, piece))
+                there.set()
+            self._copied.put((copy, None))
+        self._copied.put(None)
+
+    def _sum_all(self) -> None:
+        while (copied := self._copied.get()) is not None:
+            copy, piece = copied
+            if piece is None:
+                copy.all_there.set()
+            elif copy.sums is not None:
+                copy.sums.add(copy.source, piece)
 
 
 class _StreamCopy:

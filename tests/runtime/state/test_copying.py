@@ -73,32 +73,36 @@ def test_an_arena_starts_as_zeros_and_only_pins_where_there_is_a_device(memories
     assert memories.host_arena.pinned == torch.cuda.is_available()
 
 
-class Gate:
-    """Sums that wait before the second layer until somebody lets them go on."""
-
-    def __init__(self) -> None:
-        self.open, self.layers = threading.Event(), 0
-
-    def add(self, *_: object) -> None:
-        self.layers += 1
-        if self.layers == 2:
-            assert self.open.wait(PATIENCE_S)
-
-
 def test_a_layer_that_is_there_need_not_wait_for_those_behind_it_and_more_copies_are_refused() -> None:
-    memories = Memories("cpu")
-    copies = copies_for(torch.device("cpu"), 1)
-    gate = Gate()
-    copy = copies.begin(memories.host, memories.device, layers(), gate)  # type: ignore[arg-type]
+    """The sums of the first copy wait for us; so few pieces may wait for their sums that its last layer waits too."""
+    pieces = 32
+    size = pieces << 20
+    memory, copies, gate = Arena(3 * size), copies_for(torch.device("cpu"), 1), Gate(size)
+    blocks = [memory.blocks.take(size) for _ in range(3)]
+    views = [memory.view(block) for block in blocks if isinstance(block, Block)]
+    half = (Range(0, 1 << 20), Range(1 << 20, size))
+    copy = copies.begin(views[0], views[1], half, gate)
     assert not isinstance(copy, Busy)
     assert copy.wait_layer(0, PATIENCE_S)
-    assert not copy.wait_layer(1, 0.01)
+    assert not copy.wait_layer(1, 0.05)
     assert not copy.done()
-    refused = copies.begin(memories.host, memories.device, layers())
+    refused = copies.begin(views[1], views[2], half)
     assert str(refused) == "1 copies are in flight, and no more may be"
     gate.open.set()
     assert copy.wait(PATIENCE_S)
-    again = copies.begin(memories.host, memories.device, layers())
+    again = copies.begin(views[1], views[2], half)
     assert not isinstance(again, Busy)
     assert again.wait(PATIENCE_S)
     copies.close()
+
+
+class Gate(GranuleSums):
+    """Sums that wait until somebody lets them go on."""
+
+    def __init__(self, block_bytes: int) -> None:
+        super().__init__(block_bytes)
+        self.open = threading.Event()
+
+    def add(self, memory: torch.Tensor, span: Range) -> None:
+        assert self.open.wait(PATIENCE_S)
+        super().add(memory, span)
