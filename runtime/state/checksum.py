@@ -28,22 +28,26 @@ Words = NDArray[np.uint64]
 
 
 class GranuleSums:
-    """The sums of one block's granules; what is not summed yet counts as zeros."""
+    """The digest of one block, kept up to date; what is not summed yet counts as zeros."""
 
     def __init__(self, block_bytes: int) -> None:
         assert block_bytes % GRANULE_BYTES == 0, f"block_bytes={block_bytes} must be whole granules of {GRANULE_BYTES}"
-        self._sums = torch.zeros(block_bytes // GRANULE_BYTES, dtype=torch.int64)
+        self._places = _mix(np.arange(1, block_bytes // GRANULE_BYTES + 1, dtype=np.uint64))
+        self._mixed = _mix(self._places)
+        self._digest = int(self._mixed.sum(dtype=np.uint64))
 
     def add(self, memory: Tensor, span: Range) -> None:
         """Sum granules of the block whose bytes `memory` is, instead of what was summed of them before."""
         first, last = span.start // GRANULE_BYTES, span.end // GRANULE_BYTES
-        self._sums[first:last] = granule_sums(memory[span.start : span.end]).cpu()
+        sums: Words = granule_sums(memory[span.start : span.end]).cpu().numpy().view(np.uint64)
+        mixed = _mix(sums ^ self._places[first:last])
+        change = int(mixed.sum(dtype=np.uint64)) - int(self._mixed[first:last].sum(dtype=np.uint64))
+        self._mixed[first:last] = mixed
+        self._digest = (self._digest + change) % 2**64
 
     def digest(self) -> int:
-        """Of the whole block."""
-        sums = self._sums.numpy().view(np.uint64)
-        places = _mix(np.arange(1, len(sums) + 1, dtype=np.uint64))
-        return int(_mix(sums ^ places).sum(dtype=np.uint64))
+        """Of the whole block; costs nothing, so that nobody stands still for it."""
+        return self._digest
 
 
 def digest(memory: Tensor, ranges: Ranges | None = None) -> int:

@@ -6,6 +6,7 @@ Decides in which order parts are handed to the group, and how many at once; must
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +19,7 @@ from runtime.transfer.pairs import Pair, Pairs
 from runtime.transfer.transport import NOTE_BYTES_MAX, PART_BYTES, PartDone, TransferError, Transport
 from runtime.transfer.wire import Patience
 
-PARTS_MAX = 2  # handed over and not done: one travels while the checksum of the other is computed
+PARTS_MAX = 3  # handed over and not done, so that some travel while the checksum of another is computed
 _TAG = 0
 _LENGTH_BYTES = 8
 
@@ -73,25 +74,23 @@ class PairTransport:
             under_way.clear()  # a traceback must not keep buffers registered
 
     def receive(self, memory: Tensor, ranges: Ranges, part_done: PartDone, end_s: float) -> None:
-        """The next part is waited for before the checksum of the last one is computed."""
+        """The group always has a part to fill while the checksum of another is computed."""
         under_way: deque[tuple[Any, Range]] = deque()
+        spans = cut(ranges, PART_BYTES)
         try:
-            for span in cut(ranges, PART_BYTES):
+            for span in islice(spans, PARTS_MAX):
                 under_way.append((self._post(part(memory, span), sends=False), span))
-                if len(under_way) >= PARTS_MAX:
-                    self._finish(under_way, part_done, end_s)
             while under_way:
-                self._finish(under_way, part_done, end_s)
+                work, arrived = under_way.popleft()
+                self._wait(work, end_s)
+                for span in islice(spans, 1):
+                    under_way.append((self._post(part(memory, span), sends=False), span))
+                part_done(arrived)
         finally:
             under_way.clear()
 
     def close(self, *, finished: bool) -> None:
         self._pairs.give_back(self._pair, sound=finished and self._posted == 0)
-
-    def _finish(self, under_way: deque[tuple[Any, Range]], part_done: PartDone, end_s: float) -> None:
-        work, span = under_way.popleft()
-        self._wait(work, end_s)
-        part_done(span)
 
     def _all(self, tensors: list[Tensor], end_s: float, *, sends: bool) -> None:
         for tensor in tensors:

@@ -13,7 +13,7 @@ from torch import Tensor
 from runtime.state.ranges import GRANULE_BYTES, Range, Ranges
 
 NOTE_BYTES_MAX = (1 << 20) + (1 << 18)  # a head and the ranges of a round
-PART_BYTES = 16 << 20  # handed over at once; checksums are computed part by part beside the transfer
+PART_BYTES = 8 << 20  # handed over at once; checksums are computed part by part beside the transfer
 STALL_S = 5.0  # without a byte, after which a peer counts as lost
 
 assert PART_BYTES % GRANULE_BYTES == 0
