@@ -9,6 +9,7 @@ import pytest
 
 from runtime.transfer.messages import AttemptId, Way
 from runtime.worker.messages import Demand
+from tests.runtime.transfer.bad_network import FlippingProxy
 from tests.runtime.transfer.faults import (
     BLOCK,
     OTHER,
@@ -63,6 +64,20 @@ def test_bits_that_flip_on_their_way_are_noticed(fleet: Fleet, way: Way) -> None
     a.command(Demand(session_id=SESSION, active=True))
     fleet.check(BLOCK)
     assert try_again(fleet, way).committed
+
+
+@pytest.mark.parametrize("at_byte", [40, 200, BLOCK // 2], ids=["greeting", "note", "state"])
+def test_a_bit_that_flips_between_two_sockets_is_noticed(fleet: Fleet, at_byte: int) -> None:
+    """Wherever it is: in the greeting, in a note, in a header or in the state."""
+    a, b = both(fleet)
+    a.command(Demand(session_id=SESSION, active=False))
+    proxy = FlippingProxy(at_byte)
+    outcome = fleet.migrate(SESSION, b, "tcp", BLOCK, through=proxy.before)
+    assert proxy.flipped
+    assert not outcome.committed
+    proxy.close()
+    a.command(Demand(session_id=SESSION, active=True))
+    fleet.check(BLOCK)
 
 
 def test_kills_at_any_moment_lose_no_session_of_the_living(fleet: Fleet) -> None:

@@ -107,6 +107,8 @@ def test_a_frozen_source_waits_for_the_controller_whatever_happens(when: str) ->
         sent(table, 1, 2, digest=DIGEST)
     table.happen(LaneFailed(attempt=AttemptId(1), reason="lost"))
     table.happen(LaneEnded(attempt=AttemptId(1)))
+    # What was sent as a whole may be staged: that the lane fails afterwards is no reason to abort.
+    assert reasons(table.reports(m.AttemptFailed)) == (["lost"] if when == "on its way" else [])
     table.tell(Demand(session_id=S, active=True))
     table.now_s = 1000 * DEADLINE_S
     table.happen(Ticked())
