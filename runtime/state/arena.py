@@ -17,10 +17,10 @@ class Arena:
 
     def __init__(self, total_bytes: int, device: str = "cpu") -> None:
         size = round_up(total_bytes)
-        self.device = torch.device(device)
         # Pages of a host arena that copies to a device touch must be pinned, or the copies are not asynchronous.
-        pinned = self.device.type == "cpu" and torch.cuda.is_available()
-        self.memory = torch.zeros(size, dtype=torch.uint8, device=self.device, pin_memory=pinned)
+        pinned = device == "cpu" and torch.cuda.is_available()
+        self.memory = torch.zeros(size, dtype=torch.uint8, device=device, pin_memory=pinned)
+        self.device = self.memory.device  # with its index
         self.blocks = BlockMap(size)
 
     @property

@@ -74,7 +74,7 @@ class Lanes:
 
     def act(self, action: LaneAction) -> None:
         """Called from one thread; returns at once."""
-        self._lanes = {attempt: lane for attempt, lane in self._lanes.items() if lane.is_alive()}
+        self._lanes = {attempt: lane for attempt, lane in self._lanes.items() if not lane.over.is_set()}
         match action:
             case OpenSending() | OpenReceiving():
                 assert len(self._lanes) < self._settings.lanes_max, f"{len(self._lanes)} lanes are open"
@@ -110,7 +110,7 @@ class _Lane(threading.Thread):
         self._memory = arena.view(opened.block)
         self._ways, self._tell, self._head_of, self._settings, self._opened = ways, tell, head_of, settings, opened
         self.orders: queue.Queue[SendRound | None] = queue.Queue(ORDERS_MAX)
-        self.stopped = threading.Event()
+        self.stopped, self.over = threading.Event(), threading.Event()
         self._patience = Patience(clock=settings.clock, stopped=self.stopped.is_set, stall_s=settings.stall_s)
 
     def stop(self) -> None:
@@ -132,6 +132,7 @@ class _Lane(threading.Thread):
             self._tell(LaneFailed(attempt=attempt, reason=str(error)))
         finally:
             del self._memory
+            self.over.set()
             self._tell(LaneEnded(attempt=attempt))
 
     def _send(self, way: Approach, opened: OpenSending) -> None:

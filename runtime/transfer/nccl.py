@@ -11,6 +11,7 @@ decides falls back on TCP.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -71,14 +72,27 @@ def nccl_way(
     def make(store: Store, rank: int, timeout: timedelta) -> Any:
         from torch.distributed import ProcessGroupNCCL  # only builds with CUDA have it
 
-        torch.cuda.set_device(device)  # of the thread of this transfer
+        torch.cuda.set_device(device)  # of the thread in which the pair is made
         options = ProcessGroupNCCL.Options()
         options._timeout = _TIMEOUT
         store.set_timeout(timeout)
-        return ProcessGroupNCCL(store, rank, 2, options)
+        group = ProcessGroupNCCL(store, rank, 2, options)
+        _warm(group, rank, device, timeout)
+        return group
 
     pairs = Pairs(me, store_address, make, _give_up, pairs_max=pairs_max, rendezvous_s=rendezvous_s)
     return PairWay(pairs, NcclBackend(device))
+
+
+def _warm(group: Any, rank: int, device: torch.device, timeout: timedelta) -> None:
+    """The first send makes the communicator, takes long and knows no deadline: here nobody's block waits for it."""
+    byte = torch.zeros(1, dtype=torch.uint8, device=device)
+    work = group.send([byte], 1, 0) if rank == 0 else group.recv([byte], 0, 0)
+    end_s = time.monotonic() + timeout.total_seconds()
+    while not work.is_completed():
+        if time.monotonic() >= end_s:
+            raise RuntimeError("NCCL does not make a communicator")
+        time.sleep(_POLL_S)
 
 
 def _give_up(group: Any) -> None:

@@ -132,8 +132,8 @@ class Receiver:
             wrong = f"attempt {note.attempt} where {self._attempt} belongs"
         elif note.number != self._number + 1:
             wrong = f"round {note.number} after round {self._number}"
-        elif self._number == 0 and bytes_in(ranges := _ranges(note)) != self._memory.numel():
-            wrong = f"{bytes_in(ranges)} bytes in the first round, where {self._memory.numel()} belong"
+        elif wrong is None and self._number == 0 and bytes_in(_ranges(note)) != self._memory.numel():
+            wrong = f"{bytes_in(_ranges(note))} bytes in the first round, where {self._memory.numel()} belong"
         if wrong is not None:
             raise TransferError("malformed", wrong)
         return _ranges(note)
