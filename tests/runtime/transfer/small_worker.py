@@ -58,8 +58,8 @@ class WorkerConfig:
     device_bytes: int
     store_port: int
     chunk_s: float = 0.01  # from the begin of a chunk to that of the next
-    stall_s: float = 1.0
-    rendezvous_s: float = 2.0
+    stall_s: float = 2.0
+    rendezvous_s: float = 4.0
     rule: PrecopyRule | None = None
 
 
