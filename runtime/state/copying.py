@@ -20,8 +20,8 @@ from runtime.state.checksum import GranuleSums
 from runtime.state.ranges import Range, Ranges, cut
 
 COPIES_MAX = 4  # in flight per worker
-_PIECE_BYTES = 1 << 20  # is still in a cache when it is summed
-_PIECES_MAX = 8
+_PIECE_BYTES = 16 << 20  # smaller ones cost switches between threads, larger ones leave the caches
+_PIECES_MAX = 4
 _POLL_S = 0.0005
 CLOSE_S = 10.0  # for the copies that are under way when a worker ends
 

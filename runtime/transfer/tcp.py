@@ -15,7 +15,7 @@ from runtime.transfer.staging import Staging
 from runtime.transfer.transport import PartDone, Transport
 from runtime.transfer.wire import DATA, NOTE, Patience, Wire
 
-PART_BYTES = 2 << 20  # small enough that a checksum still finds the bytes in a cache
+PART_BYTES = 4 << 20  # small enough that a checksum still finds the bytes in a cache
 
 
 class TcpTransport:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from runtime.state import copying
 from runtime.state.arena import Arena
 from runtime.state.blocks import Block
 from runtime.state.checksum import GranuleSums, digest
@@ -73,14 +74,16 @@ def test_an_arena_starts_as_zeros_and_only_pins_where_there_is_a_device(memories
     assert memories.host_arena.pinned == torch.cuda.is_available()
 
 
-def test_a_layer_that_is_there_need_not_wait_for_those_behind_it_and_more_copies_are_refused() -> None:
+def test_a_layer_that_is_there_need_not_wait_for_those_behind_it_and_more_copies_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The sums of the first copy wait for us; so few pieces may wait for their sums that its last layer waits too."""
-    pieces = 32
-    size = pieces << 20
+    monkeypatch.setattr(copying, "_PIECE_BYTES", LAYER_BYTES)
+    size = 8 * copying._PIECES_MAX * LAYER_BYTES
     memory, copies, gate = Arena(3 * size), copies_for(torch.device("cpu"), 1), Gate(size)
     blocks = [memory.blocks.take(size) for _ in range(3)]
     views = [memory.view(block) for block in blocks if isinstance(block, Block)]
-    half = (Range(0, 1 << 20), Range(1 << 20, size))
+    half = (Range(0, LAYER_BYTES), Range(LAYER_BYTES, size))
     copy = copies.begin(views[0], views[1], half, gate)
     assert not isinstance(copy, Busy)
     assert copy.wait_layer(0, PATIENCE_S)
