@@ -60,7 +60,8 @@ class Pairs:
         self._pairs_max, self._rendezvous_s = pairs_max, rendezvous_s
         self._lock = threading.Lock()
         self._idle: dict[str, Pair] = {}  # by peer, who was used least recently first
-        self._lent: dict[str, int] = {}  # incarnation, by peer
+        self._lent: set[str] = set()  # peers
+        self._newest: dict[str, int] = {}  # incarnation that was ever asked for, by peer
         self._hanging: list[_Making] = []
 
     def warm(self, peer: str, incarnation: int, patience: Patience) -> None:
@@ -68,15 +69,20 @@ class Pairs:
         self.give_back(self.lend(peer, incarnation, patience, patience.clock() + self._rendezvous_s), sound=True)
 
     def lend(self, peer: str, incarnation: int, patience: Patience, end_s: float) -> Pair:
-        """The pair of this incarnation; older ones of the same peer are closed."""
+        """The pair of this incarnation, kept or new; older ones of the same peer are closed, and never made again."""
         with self._lock:
             if peer in self._lent:
                 raise TransferError("refused", f"a transfer with {peer} is under way")
             if len(self._lent) >= self._pairs_max:
                 raise TransferError("refused", f"{self._pairs_max} pairs are in use, and no more may be")
-            self._lent[peer] = incarnation
-            idle = self._idle.pop(peer, None)
-        if idle is not None and idle.incarnation == incarnation:
+            idle = self._idle.get(peer)
+            kept = idle is not None and idle.incarnation == incarnation
+            if not kept and incarnation <= self._newest.get(peer, -1):
+                raise TransferError("refused", f"incarnation {incarnation} of the pair with {peer} has been used")
+            self._newest[peer] = incarnation
+            self._idle.pop(peer, None)
+            self._lent.add(peer)
+        if idle is not None and kept:
             return idle
         try:
             if idle is not None:
@@ -84,14 +90,14 @@ class Pairs:
             return self._make(peer, incarnation, patience, end_s)
         except BaseException:
             with self._lock:
-                del self._lent[peer]
+                self._lent.remove(peer)
             raise
 
     def give_back(self, pair: Pair, *, sound: bool) -> None:
         """After a transfer; a pair that is not sound is closed, and so is one too many."""
         surplus: list[Pair] = [] if sound else [pair]
         with self._lock:
-            del self._lent[pair.peer]
+            self._lent.remove(pair.peer)
             if sound:
                 self._idle[pair.peer] = pair
             while len(self._idle) > self._pairs_max:
@@ -113,9 +119,11 @@ class Pairs:
         left_s = end_s - patience.clock()
         if left_s <= 0:
             raise TransferError("late", "no time is left for a pair to be made")
-        self._hanging = [making for making in self._hanging if making.is_alive()]
-        if len(self._hanging) >= self._pairs_max:
-            raise TransferError("refused", f"{len(self._hanging)} pairs are still being made: does the store answer?")
+        with self._lock:
+            self._hanging = [making for making in self._hanging if making.is_alive()]
+            hanging = len(self._hanging)
+        if hanging >= self._pairs_max:
+            raise TransferError("refused", f"{hanging} pairs are still being made: does the store answer?")
         first, second = sorted((self._me, peer))
         rank = 0 if self._me == first else 1
         place = _Place(
@@ -127,7 +135,8 @@ class Pairs:
             pass
         group = making.take()
         if group is None:
-            self._hanging.append(making)
+            with self._lock:
+                self._hanging.append(making)
             raise TransferError("lost", f"no pair with {peer}: {making.failure}")
         return Pair(peer=peer, incarnation=incarnation, rank=rank, group=group)
 

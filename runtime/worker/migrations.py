@@ -46,13 +46,12 @@ from runtime.transfer.messages import (
 from runtime.transfer.outgoing import Outgoing, PrecopyRule
 from runtime.transfer.outgoing import Steps as OutgoingSteps
 from runtime.worker.books import Books, Record, State
+from runtime.worker.ended_attempts import EndedAttempts
 from runtime.worker.events import Action, Adopt, Forget, Say
-from scheduler.cluster import SessionId
 
 Steps = tuple[Action, ...]
 
 LANES_MAX = 4  # transfers that may touch this worker's blocks at once
-ENDED_MAX = 4096  # attempts that are remembered one by one
 
 
 class Migrations:
@@ -60,9 +59,7 @@ class Migrations:
 
     def __init__(self, books: Books, rule: PrecopyRule, lanes_max: int = LANES_MAX) -> None:
         self._books, self._rule, self._lanes_max = books, rule, lanes_max
-        self._ended: dict[SessionId, AttemptId] = {}  # the highest that is over, where the horizon does not tell
-        self._horizon = 0
-        self._open: frozenset[int] = frozenset()  # attempts up to the horizon that are not over
+        self._ended = EndedAttempts()
 
     def command(self, command: Migrating, now_s: float) -> Steps:
         if isinstance(command, Horizon):
@@ -126,33 +123,12 @@ class Migrations:
                 steps += self._in(record, *record.incoming.ticked(now_s))
         return tuple(steps)
 
-    def _is_over(self, session_id: SessionId, attempt: int) -> bool:
-        if attempt <= self._ended.get(session_id, 0):
-            return True
-        return attempt <= self._horizon and attempt not in self._open
-
-    def _end(self, session_id: SessionId, attempt: int) -> None:
-        """From now on the attempt and all before it are strangers to this session."""
-        if self._is_over(session_id, attempt):
-            return
-        self._ended[session_id] = AttemptId(max(attempt, self._ended.get(session_id, 0)))
-        if len(self._ended) > ENDED_MAX:
-            # Those that are forgotten one by one are refused as a whole; the controller's next attempt is above them.
-            self._horizon, self._open = max(self._horizon, *self._ended.values()), frozenset()
-            self._ended.clear()
-
     def _prune(self, command: Horizon) -> Steps:
-        if command.attempt < self._horizon:
+        if not self._ended.prune(command.attempt, command.open_attempts):
             return ()  # an older one, come late
-        named = frozenset(command.open_attempts)
-        self._open = named & self._open if command.attempt == self._horizon else named
-        self._horizon = command.attempt
-        self._ended = {
-            session_id: last for session_id, last in self._ended.items() if last > self._horizon or last in self._open
-        }
         steps: list[Action] = []
         for record in list(self._books.records.values()):
-            if record.incoming is not None and self._is_over(record.session_id, record.incoming.attempt):
+            if record.incoming is not None and self._ended.covers(record.session_id, record.incoming.attempt):
                 steps += self._drop(record)
         return tuple(steps)
 
@@ -161,7 +137,7 @@ class Migrations:
         steps: Steps = ()
         if record is not None and record.incoming is not None and record.incoming.attempt == attempt:
             return self._in(record, record.incoming, record.incoming.standing())
-        if self._is_over(session_id, attempt):
+        if self._ended.covers(session_id, attempt):
             return _nack(command, f"attempt {attempt} is over")
         if record is not None and record.incoming is not None and record.incoming.attempt < attempt:
             if record.incoming.phase == "staged" and record.incoming.attempt > command.horizon:
@@ -195,7 +171,7 @@ class Migrations:
         session_id, attempt = session_of(command), AttemptId(command.attempt)
         if record is not None and record.outgoing is not None and record.outgoing.attempt == attempt:
             return self._out(record, record.outgoing, record.outgoing.standing())
-        if self._is_over(session_id, attempt):
+        if self._ended.covers(session_id, attempt):
             return _cannot(command, "source", f"attempt {attempt} is over")
         if record is None or record.state not in ("active", "idle"):
             return _cannot(command, "source", f"the session is {'not' if record is None else record.state} here")
@@ -222,7 +198,7 @@ class Migrations:
         if record is not None and incoming is not None and incoming.attempt == command.attempt:
             if incoming.phase != "staged":
                 return _cannot(command, "target", f"the state is not staged: {incoming.phase}")
-            self._end(record.session_id, command.attempt)
+            self._ended.add(record.session_id, command.attempt)
             self._books.device.settle(incoming.block)
             self._books.rest(
                 replace(record, ownership=command.ownership, came_by=incoming.attempt, active=incoming.active)
@@ -242,12 +218,12 @@ class Migrations:
         if not record.outgoing.frozen:
             return _cannot(command, "source", f"released while {record.outgoing.phase}")
         _, stop = record.outgoing.over()
-        self._end(record.session_id, command.attempt)
+        self._ended.add(record.session_id, command.attempt)
         self._books.remove(record)
         return (*_told(stop), Forget(session_id=record.session_id), told)
 
     def _abort(self, command: Abort, record: Record | None) -> Steps:
-        self._end(session_of(command), command.attempt)
+        self._ended.add(session_of(command), command.attempt)
         told = Say(report=Aborted(session_id=command.session_id, attempt=command.attempt))
         if record is None or _attempt_of(record) != command.attempt:
             return (told,)
@@ -271,7 +247,7 @@ class Migrations:
         if record.state != "frozen":
             return _cannot(command, "source", f"the session is {record.state}")
         _, stop = outgoing.over()
-        self._end(record.session_id, command.attempt)
+        self._ended.add(record.session_id, command.attempt)
         resting = self._books.rest(replace(record, ownership=command.ownership))
         return (*_told(stop), resting.said, Say(report=told))
 
@@ -284,7 +260,7 @@ class Migrations:
     def _out(self, record: Record, outgoing: Outgoing, steps: OutgoingSteps) -> Steps:
         """Where the source stands now. An attempt that failed before the freeze is over, and nothing has happened."""
         if outgoing.phase == "over":
-            self._end(record.session_id, outgoing.attempt)
+            self._ended.add(record.session_id, outgoing.attempt)
             self._books.rest(record)
         else:
             state: State = "frozen" if outgoing.frozen else "precopy"
@@ -294,7 +270,7 @@ class Migrations:
     def _in(self, record: Record, incoming: Incoming, steps: OutgoingSteps) -> Steps:
         """Where the target stands now. An attempt that failed before it was staged gives its room back."""
         if incoming.phase == "over":
-            self._end(record.session_id, incoming.attempt)
+            self._ended.add(record.session_id, incoming.attempt)
             self._books.remove(record)
         else:
             state: State = "received" if incoming.phase == "staged" else "incoming"

@@ -80,6 +80,8 @@ def test_a_pair_that_has_failed_or_is_of_an_older_incarnation_is_closed(address:
     workers.pairs["a"].give_back(a, sound=False)
     workers.pairs["b"].give_back(b, sound=True)
     assert (a.group.closed, b.group.closed) == (True, False)
+    with pytest.raises(TransferError, match=r"incarnation 1 of the pair with b.* has been used"):
+        workers.lend("a", "b", 1)
     again, _ = workers.meet("a", "b", 2)
     assert again.group is not a.group
     assert b.group.closed
@@ -118,13 +120,13 @@ def test_a_store_that_hangs_costs_no_more_than_the_rendezvous_and_few_threads() 
     """A backlog that nobody accepts from looks like a store that is stopped."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         pairs = Pairs("a", ("127.0.0.1", silent.getsockname()[1]), make, close, pairs_max=2, rendezvous_s=0.2)
-        for _ in range(2):
+        for incarnation in (1, 2):
             begun_s = time.monotonic()
             with pytest.raises(TransferError, match="does not answer"):
-                pairs.lend("b", 1, PATIENCE, time.monotonic() + 60.0)
+                pairs.lend("b", incarnation, PATIENCE, time.monotonic() + 60.0)
             assert time.monotonic() - begun_s < 1.0
         with pytest.raises(TransferError, match=r"2 pairs are still being made"):
-            pairs.lend("b", 1, PATIENCE, time.monotonic() + 60.0)
+            pairs.lend("b", 3, PATIENCE, time.monotonic() + 60.0)
     end_s = time.monotonic() + 10.0
     while any(thread.name.startswith("pair/") for thread in threading.enumerate()):
         assert time.monotonic() < end_s, "a thread has outlived its store"

@@ -10,8 +10,10 @@ from runtime.transfer import messages as m
 from runtime.transfer.attempt import Arrived, LaneEnded, LaneFailed, OpenReceiving, StopLane
 from runtime.transfer.messages import AttemptId
 from runtime.transfer.outgoing import PrecopyRule
+from runtime.worker.ended_attempts import EndedAttempts
 from runtime.worker.events import Adopt, ChunkEnded, Say, StateLost, Ticked
 from runtime.worker.messages import Close, Command, Demand, Lost, Open, Refused, Suspend
+from scheduler.cluster import SessionId
 from tests.runtime.worker.tables import (
     DEADLINE_S,
     DIGEST,
@@ -302,3 +304,11 @@ def test_commands_beyond_their_limits_are_refused(wrong: m.Migrating) -> None:
     command = Command(controller_epoch=1, incarnation=2, version=3, body=wrong)
     with pytest.raises(msgspec.ValidationError):
         msgspec.msgpack.decode(msgspec.msgpack.encode(command), type=Command)
+
+
+def test_attempts_that_are_forgotten_one_by_one_stay_over() -> None:
+    ended = EndedAttempts(ended_max=3)
+    for attempt in range(1, 5):
+        ended.add(SessionId(f"s{attempt}"), attempt)
+    assert all(ended.covers(SessionId(f"s{attempt}"), attempt) for attempt in range(1, 5))
+    assert not ended.covers(S, 5)
