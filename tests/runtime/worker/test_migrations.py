@@ -133,6 +133,15 @@ def test_a_staged_target_waits_for_the_controller_for_as_long_as_it_takes() -> N
     assert (table.device.room.reserved, table.device.room.used) == (0, GRANULES * GRANULE_BYTES)
 
 
+def test_what_has_not_arrived_as_a_whole_is_not_activated() -> None:
+    """No controller that follows the protocol says so; a target that believed it would serve half a state."""
+    table = Told()
+    table.tell(prepare())
+    table.tell(ACTIVATE)
+    assert (table.state(), table.runnable) == ("incoming", ())
+    assert reasons(table.reports(m.AttemptFailed)) == ["the state is not staged: posting"]
+
+
 def test_a_target_that_hears_nothing_gives_its_room_back_once_the_lane_has_let_go() -> None:
     table = Told()
     table.tell(prepare())
