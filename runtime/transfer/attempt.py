@@ -12,6 +12,8 @@ from runtime.state.ranges import Ranges
 from runtime.transfer.messages import AttemptId, MigrationReport, Route
 from scheduler.cluster import SessionId
 
+LANES_MAX = 4  # transfers that may touch one worker's blocks at once
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundSent:

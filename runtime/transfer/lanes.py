@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from runtime.state.arena import Arena
 from runtime.transfer.attempt import (
+    LANES_MAX,
     Arrived,
     LaneAction,
     LaneEnded,
@@ -34,7 +35,6 @@ from runtime.transfer.ways import Approach
 from runtime.transfer.wire import Patience
 from scheduler.cluster import SessionId
 
-LANES_MAX = 4
 ORDERS_MAX = 2  # rounds that wait in a lane; the source gives the next when it has heard of the last
 ALIVE_SHARE = 0.25  # of the stall time, between two signs of life
 CLOSE_S = 30.0

@@ -12,6 +12,7 @@ from typing import assert_never
 from runtime.state.blocks import NoRoom
 from runtime.state.ranges import Ranges
 from runtime.transfer.attempt import (
+    LANES_MAX,
     Arrived,
     LaneEnded,
     LaneEvent,
@@ -50,8 +51,6 @@ from runtime.worker.ended_attempts import EndedAttempts
 from runtime.worker.events import Action, Adopt, Forget, Say
 
 Steps = tuple[Action, ...]
-
-LANES_MAX = 4  # transfers that may touch this worker's blocks at once
 
 
 class Migrations:

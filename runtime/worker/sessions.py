@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from runtime.state.blocks import BlockMap
-from runtime.transfer.attempt import Arrived, LaneEnded, LaneFailed, Listening, RoundSent
+from runtime.transfer.attempt import LANES_MAX, Arrived, LaneEnded, LaneFailed, Listening, RoundSent
 from runtime.transfer.outgoing import PrecopyRule
 from runtime.worker.books import SERVES, Books, Record
 from runtime.worker.events import Action, ChunkEnded, CopyEnded, Event, SlotReady, StateLost, Ticked
 from runtime.worker.messages import Close, Command, Demand, Open, Resume, Suspend
-from runtime.worker.migrations import LANES_MAX, Migrations
+from runtime.worker.migrations import Migrations
 from runtime.worker.residency import Residency
 from scheduler.cluster import SessionId
 
