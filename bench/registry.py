@@ -58,6 +58,12 @@ def _compare(size: Size) -> BenchResult:
     return run(size)
 
 
+def _runtime(size: Size) -> BenchResult:
+    from bench.runtime import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
@@ -67,4 +73,5 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "forecast": _forecast,
     "compare": _compare,
     "simulate": _simulate,
+    "runtime": _runtime,
 }
