@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
@@ -24,16 +24,16 @@ from solvers.placement.registry import SOLVERS, Solver
 from solvers.placement.solution import Bounds, Placement
 
 Answerer = Callable[[Ask], Reply]
-Counts = Sequence[Sequence[int]]  # sessions, by GPU and class
 
 PORTFOLIO = "portfolio"
 WARM_UP_S = 0.5
 WARM_UPS_MAX = 10
 NEVER_REACHED = -1.0  # a gap
-NOBODY_LATE_US = 99_000
+NOBODY_LATE_US, SOMEBODY_LATE_US = 99_000, 9_000  # targets
+PRICING_WORK = 1000  # units: what is compiled does not depend on how busy the machine is
 
 _EVEN = ([[3], [1], [1], [0]], [[3, 3], [1, 1], [1, 1], [0, 0]])  # one GPU is the worst, and somebody is late
-_UNEVEN = ([[2, 1, 1], [0, 0, 0], [0, 0, 0], [2, 1, 2]],)  # bounds leave a gap, so that patterns are priced
+_UNEVEN = [[2, 1, 1], [0, 0, 0], [0, 0, 0], [2, 1, 2]]  # bounds leave a gap, so that patterns are priced
 
 
 def main(arguments: list[str]) -> int:
@@ -56,9 +56,7 @@ def main(arguments: list[str]) -> int:
 def answerer(solver: str) -> Answerer:
     """The cascade, a registered solver by name, or any other one as `module:factory`."""
     if solver == PORTFOLIO:
-        _warmed_up(
-            _by_solver("columns", SOLVERS["columns"]()), _UNEVEN, NOBODY_LATE_US
-        )  # the cascade seldom comes so far
+        _price_patterns()
         return _warmed_up(_by_portfolio())
     if ":" in solver:
         module, _, factory = solver.partition(":")
@@ -107,15 +105,21 @@ def _by_solver(name: str, solver: Solver) -> Answerer:
     return answer
 
 
-def _warmed_up(answer: Answerer, running: Sequence[Counts] = _EVEN, target_us: int = 9_000) -> Answerer:
+def _warmed_up(answer: Answerer) -> Answerer:
     """Libraries are loaded and kernels compiled before the first question: until small ones are answered in time."""
-    for counts in running:
+    for counts in _EVEN:
         for _ in range(WARM_UPS_MAX):
             started = time.perf_counter()
-            answer(_small_question(np.array(counts), target_us))
+            answer(_small_question(np.array(counts), SOMEBODY_LATE_US))
             if time.perf_counter() - started < 2 * WARM_UP_S:
                 break
     return answer
+
+
+def _price_patterns() -> None:
+    """The cascade seldom comes so far, but may in any question."""
+    problem = _small_question(np.array(_UNEVEN), NOBODY_LATE_US).problem
+    SOLVERS["columns"]()(problem, Meter(work=PRICING_WORK), seed=0, hint=None, bounds=Bounds())
 
 
 def _small_question(running: IntArray, target_us: int) -> Ask:
