@@ -34,7 +34,8 @@ def test_the_first_known_word_of_each_kind_counts(prompt: str, expected: tuple[s
 @given(prompt=st.text(max_size=40), seed=st.integers(0, SEED_MAX))
 def test_any_text_is_a_prompt(prompt: str, seed: int) -> None:
     said = words(word_numbers(prompt, seed))
-    assert all(word in kind for word, kind in zip(said, (COLOURS, SHAPES, DIRECTIONS, BACKGROUNDS), strict=True))
+    kinds: tuple[tuple[str, ...], ...] = tuple(map(tuple, (COLOURS, SHAPES, DIRECTIONS, BACKGROUNDS)))
+    assert all(word in kind for word, kind in zip(said, kinds, strict=True))
     assert said == words(word_numbers(prompt, seed))
 
 
