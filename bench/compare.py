@@ -15,7 +15,7 @@ from rich.console import Console
 
 from bench.cells import run_cells
 from bench.compare_cases import OFFLINE, SEEDS, WORKLOADS, Case, cases
-from bench.compare_claims import gates_of, summary_rows
+from bench.compare_claims import gates_of, small_gates, summary_rows
 from bench.compare_rows import Measured, row_of
 from bench.compare_run import OFFLINE_DEADLINE_S, SeededCase, run_cell
 from bench.render import Format, show
@@ -52,7 +52,7 @@ def run(
         rows=tuple(summary_rows(measured, workloads))
         if summary
         else tuple(row_of([m for m in measured if m.case is case]) for case in wanted if case.policy != OFFLINE),
-        gates=tuple(gates_of(measured, workloads)) if size == "standard" else (),
+        gates=tuple((gates_of if size == "standard" else small_gates)(measured, workloads)),
     )
 
 
