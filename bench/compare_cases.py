@@ -30,7 +30,7 @@ EPOCHAL = (
 POLICIES = (*FIXED, *SCALING, *EPOCHAL)
 # Of turboserve, headroom and hold in seconds, beside its own 0.9 and 5: to hold as long as a start-up serves it well.
 REFERENCE = (("0.75", "5"), ("1.0", "5"), ("0.45", "60"), ("0.6", "60"), ("0.75", "60"), ("0.9", "60"), ("1.0", "60"))
-SERVICE_LEVELS = ("0.8", "0.9", "0.99")  # of epochal, beside its own 0.95
+SERVICE_LEVELS = ("0.8", "0.9", "0.99", "0.999")  # of epochal, beside its own 0.95
 
 _FOUR = {"wan-1.3b-480p": 0.40, "wan-1.3b-720p": 0.25, "world-5b-480p": 0.20, "wan-14b-480p": 0.15}
 
