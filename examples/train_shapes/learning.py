@@ -76,7 +76,7 @@ class Learner:
             group["lr"] = rate_at(course, lesson)
         loss, parts = loss_of(self.network, resolution, footage, drawn)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         kept = min(course.average, (1 + lesson) / (10 + lesson))
@@ -115,7 +115,7 @@ def load_checkpoint(path: Path) -> tuple[Learner, int]:
     try:
         with safe_open(str(path), framework="pt") as stored:
             metadata = stored.metadata() or {}
-            tensors: dict[str, Tensor] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            tensors: dict[str, Tensor] = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, FileNotFoundError) as error:
         raise BadInputError.of(str(path), f"must be a checkpoint of this command: {error}") from None
     try:

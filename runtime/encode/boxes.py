@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 _HEADER = struct.Struct(">I4s")
 _U32 = struct.Struct(">I")
@@ -115,7 +116,7 @@ def _duration(data: bytes, defaults: Box, run: Box) -> int:
     return int(duration * samples)
 
 
-def _read(form: struct.Struct, data: bytes, at: int) -> tuple:  # type: ignore[type-arg]
+def _read(form: struct.Struct, data: bytes, at: int) -> tuple[Any, ...]:
     if at + form.size > len(data):
         raise BadBoxesError(f"the data end at byte {len(data)}, within a field at byte {at}")
     return form.unpack_from(data, at)

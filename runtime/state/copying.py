@@ -140,10 +140,10 @@ class ThreadCopies:
 
 class _StreamCopy:
     def __init__(self, layers: int) -> None:
-        self.events = [torch.cuda.Event() for _ in range(layers)]  # type: ignore[no-untyped-call]
+        self.events = [torch.cuda.Event() for _ in range(layers)]
 
     def done(self) -> bool:
-        return not self.events or self.events[-1].query()  # type: ignore[no-untyped-call]
+        return not self.events or self.events[-1].query()
 
     def wait(self, seconds: float) -> bool:
         return wait_event(self.events[-1], seconds) if self.events else True
@@ -162,7 +162,7 @@ class StreamCopies:
 
     def __init__(self, device: torch.device, copies_max: int = COPIES_MAX) -> None:
         self._copies_max = copies_max
-        self._out, self._back = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._out, self._back = torch.cuda.Stream(device), torch.cuda.Stream(device)
         self._in_flight: list[_StreamCopy] = []
 
     def begin(self, source: Tensor, target: Tensor, layers: Ranges, sums: GranuleSums | None = None) -> Copy | Busy:
@@ -194,7 +194,7 @@ def wait_event(event: torch.cuda.Event, seconds: float) -> bool:
     pause = threading.Event()
     rounds = max(1, int(seconds / _POLL_S))
     for _ in range(rounds):
-        if event.query():  # type: ignore[no-untyped-call]
+        if event.query():
             return True
         pause.wait(_POLL_S)
-    return bool(event.query())  # type: ignore[no-untyped-call]
+    return bool(event.query())

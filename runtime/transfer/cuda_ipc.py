@@ -66,7 +66,7 @@ class CudaIpcTransport(TcpTransport):
     def receive(self, memory: Tensor, ranges: Ranges, part_done: PartDone, end_s: float) -> None:
         if self._theirs is None:
             self._theirs = _open(self._wire.receive_frame(NOTE, end_s), memory)
-            self._stream = torch.cuda.Stream(memory.device)  # type: ignore[no-untyped-call]
+            self._stream = torch.cuda.Stream(memory.device)
         stream = self._stream
         assert stream is not None
         self._wire.receive_frame(DONE, end_s)
@@ -152,7 +152,7 @@ def _open(named: bytes, like: Tensor) -> Tensor:
 
 
 def _finish(stream: torch.cuda.Stream, patience: Patience, end_s: float) -> None:
-    event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    event = torch.cuda.Event()
     event.record(stream)
     if not wait_event(event, max(0.0, patience.until(end_s) - patience.clock())):
         raise TransferError("lost", "the device does not finish its work")

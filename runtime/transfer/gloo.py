@@ -44,6 +44,7 @@ def gloo_way(
     """The pairs of one worker; they listen on `host`."""
 
     def make(store: Store, rank: int, timeout: timedelta) -> Any:
+        # Where it listens can be said nowhere else, and torch's stubs lack it.
         options = ProcessGroupGloo._Options()  # type: ignore[attr-defined]
         options._devices = [ProcessGroupGloo.create_device(hostname=host)]
         options._timeout = timeout

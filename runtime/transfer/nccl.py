@@ -92,7 +92,7 @@ def _warm(group: Any, rank: int, device: torch.device, timeout: timedelta) -> No
     while not work.is_completed():
         if time.monotonic() >= end_s:
             raise RuntimeError("NCCL does not make a communicator")
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S)  # waiting for it would know no deadline
 
 
 def _give_up(group: Any) -> None:

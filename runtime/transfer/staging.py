@@ -76,9 +76,9 @@ class Staging:
 
     def _prepare(self, memory: Tensor) -> torch.cuda.Stream:
         if self._stream is None:
-            self._stream = torch.cuda.Stream(memory.device)  # type: ignore[no-untyped-call]
+            self._stream = torch.cuda.Stream(memory.device)
             self._buffers = [torch.empty(self.part_bytes, dtype=torch.uint8, pin_memory=True) for _ in range(BUFFERS)]
-            self._copied = [torch.cuda.Event() for _ in range(BUFFERS)]  # type: ignore[no-untyped-call]
+            self._copied = [torch.cuda.Event() for _ in range(BUFFERS)]
         self._stream.wait_stream(torch.cuda.current_stream(memory.device))
         return self._stream
 

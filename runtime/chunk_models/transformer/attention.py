@@ -74,7 +74,7 @@ def pages_work(layout: CacheLayout, device: torch.device) -> bool:
     try:
         found = _paged_reader(arena, layout, windows)(0, query)
         torch.cuda.synchronize(device)
-    except (RuntimeError, TypeError, ValueError, NotImplementedError):
+    except (RuntimeError, TypeError, ValueError, NotImplementedError):  # this device, or this torch's arguments
         return False
     return bool((found - expected).abs().max() < _CLOSE)
 

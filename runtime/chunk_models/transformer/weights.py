@@ -38,7 +38,7 @@ def load(path: Path) -> Network:
     try:
         with safe_open(str(path), framework="pt") as stored:
             metadata = stored.metadata() or {}
-            tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+            tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, FileNotFoundError) as error:
         raise BadInputError.of(str(path), f"must be a readable safetensors file: {error}") from None
     if metadata.get("format") != _FORMAT:
