@@ -33,13 +33,16 @@ class Ahead:
 
     In the first `present_steps` at least the `present` is held: until a GPU that starts now would be usable nobody is
     to lose their place. Whether GPUs start is up to the forecast, because who is there now may be gone by then; only
-    where nothing is on, nobody waits for a forecast to believe in them.
+    where nothing is on, nobody waits for a forecast to believe in them. What was wanted together in one of the `recent`
+    epochs is held as if it were expected.
     """
 
     profiles: tuple[str, ...]  # by profile index
     expected: Forecast = field(repr=False)
     present: FloatArray  # [profiles]
     present_steps: int
+    recent: FloatArray = field(repr=False)  # [epochs, profiles]: demand that is held again; may be empty
+    spare_share: float  # of demand, that is held beyond what is expected
 
     def held_together(self, holding: Holding) -> FloatArray:
         """One demand per step [horizon, profiles], at which inequalities are looked for.
@@ -58,8 +61,9 @@ class Ahead:
             mean, high = float(weights @ expected.mean[step]), float(weights @ expected.quantile[step])
             share = 1.0 if high <= mean else min(1.0, max(0.0, (side - mean) / (high - mean)))
             demand[step] = expected.mean[step] + share * (expected.quantile[step] - expected.mean[step])
+        demand = np.maximum(demand, self.recent.max(axis=0, initial=0.0)) * (1.0 + self.spare_share)
         demand[: self.present_steps] = np.maximum(demand[: self.present_steps], self.present)
-        return np.maximum(demand, 0.0)
+        return np.asarray(np.maximum(demand, 0.0), dtype=np.float64)
 
     def asked_of(
         self, supply: LookaheadProblem, rows: Mapping[tuple[float, ...], Inequality], holding: Holding
@@ -69,7 +73,8 @@ class Ahead:
             return supply
         weights = np.array([row.weights for row in rows.values()])
         limits = np.array([row.limit for row in rows.values()])
-        sides = self.expected.weighted(weights)
+        recent = (weights @ self.recent.T).max(axis=1, initial=0.0)
+        sides = np.maximum(self.expected.weighted(weights), recent[:, None]) * (1.0 + self.spare_share)
         first = slice(self.present_steps)
         sides[:, first] = np.maximum(sides[:, first], (weights @ self.present)[:, None])
         if isinstance(holding, CoarseCapacity):

@@ -100,8 +100,10 @@ class GpuNeed:
         if not profiles:
             return None
         on = any(gpu.status in ("starting", "ready", "draining") for gpu in snapshot.gpus.values())
+        past = demand_series(snapshot.history.active_max, now, profiles)
+        recent_epochs = _steps(self._settings.peak_hold_s, self._fleet.epoch_s)
         found = forecast(
-            demand_series(snapshot.history.active_max, now, profiles),
+            past,
             horizon=self._horizon,
             service_level=self._settings.service_level,
             season_epochs=max(1, round(self._settings.season_s / self._fleet.epoch_s)),
@@ -110,6 +112,8 @@ class GpuNeed:
             profiles=profiles,
             expected=found,
             present=np.array([now[p] for p in profiles], np.float64),
+            recent=past[max(0, len(past) - recent_epochs) :],
+            spare_share=self._settings.spare_share,
             present_steps=min(self._horizon, int(self._lead.max()) + (0 if on else 1)) or 1,
         )
 

@@ -44,6 +44,8 @@ class ScalingSettings(_Strict):
     """When GPUs start and stop."""
 
     service_level: Annotated[float, Field(ge=0.5, lt=1, allow_inf_nan=False)] = 0.95  # of capacity in each epoch
+    spare_share: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0  # of demand, that is held beyond it
+    peak_hold_s: _Seconds = 0.0  # the most that was wanted at once in so long a past is held, too
     horizon_epochs: Annotated[int, Field(ge=1, le=200)] = 10  # looked ahead; more where a start-up takes longer
     scale_in_hold_s: _Seconds = 60.0  # fewer must have done for so long
     scale_to_zero: bool = True  # whether the last GPU may stop

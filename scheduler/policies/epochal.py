@@ -28,6 +28,7 @@ from scheduler.policies.parameters import (
     Seconds,
     ServiceLevel,
     Share,
+    SpareShare,
     gpus_by_type,
 )
 from scheduler.policies.sizing import HEADROOM, HOLD_S, gpus_at_start
@@ -45,6 +46,8 @@ class EpochalSettings(PolicySettings):
     """Those of the planner that matter most, with its own defaults."""
 
     service_level: ServiceLevel = _SCALING.service_level  # share of epochs in which capacity is to hold demand
+    spare_share: SpareShare = _SCALING.spare_share  # of demand, held beyond that level
+    peak_hold_s: Seconds = _SCALING.peak_hold_s  # the most wanted at once in so long a past is held, too
     scale_in_hold_s: Seconds = _SCALING.scale_in_hold_s  # fewer GPUs must have done for so long
     horizon_epochs: PositiveCount = _SCALING.horizon_epochs  # looked ahead
     balance_gain_min: Share = _PLANNER.balance_gain_min  # of the worst latency, for a migration below the target
@@ -118,7 +121,11 @@ def _without_lookahead(given: Given, own: NoLookaheadSettings) -> Prepared:
 
 def _settings(given: Given, own: EpochalSettings, changes: Mapping[str, Any]) -> PlannerSettings:
     scaling = ScalingSettings(
-        service_level=own.service_level, scale_in_hold_s=own.scale_in_hold_s, horizon_epochs=own.horizon_epochs
+        service_level=own.service_level,
+        spare_share=own.spare_share,
+        peak_hold_s=own.peak_hold_s,
+        scale_in_hold_s=own.scale_in_hold_s,
+        horizon_epochs=own.horizon_epochs,
     )
     return PlannerSettings(seed=given.seed, balance_gain_min=own.balance_gain_min, scaling=scaling, **changes)
 

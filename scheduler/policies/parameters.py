@@ -17,6 +17,7 @@ from traces.errors import BadInputError, Finding
 ServiceLevel = Annotated[float, Field(ge=0.5, lt=1, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Headroom = Annotated[float, Field(ge=0.1, le=1, allow_inf_nan=False)]
+SpareShare = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
