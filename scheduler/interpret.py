@@ -5,7 +5,7 @@ Decides which of several interchangeable sessions is meant; must never know how 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -23,16 +23,13 @@ _NO_SLACK_MS = float("-inf")  # not known: it may be due at once
 
 def changes(formulated: Formulated, placement: Placement, snapshot: Snapshot, fleet: Fleet) -> list[Move]:
     """Every migration, resume and first place, the most urgent first; all still in wave 0."""
-    sent = Counter[NodeId]()
     return [
-        *_places(formulated, placement, snapshot, fleet, sent),
-        *_migrations(formulated, placement, snapshot, fleet, sent),
+        *_places(formulated, placement, snapshot, fleet),
+        *_migrations(formulated, placement, snapshot, fleet),
     ]
 
 
-def _places(
-    formulated: Formulated, placement: Placement, snapshot: Snapshot, fleet: Fleet, sent: Counter[NodeId]
-) -> Iterator[Move]:
+def _places(formulated: Formulated, placement: Placement, snapshot: Snapshot, fleet: Fleet) -> Iterator[Move]:
     """First who waits longest; a state goes to a GPU of the node that holds it if one is free there."""
     for k, profile in enumerate(formulated.profiles):
         slots = _slots(formulated, snapshot, placement.placed[:, k])
@@ -41,7 +38,7 @@ def _places(
         at_home = [_taken(slots, state_node(session)) for session in chosen]
         for session, home in zip(chosen, at_home, strict=True):
             node = state_node(session)
-            target = home or _taken_anywhere(slots, sent)
+            target = home or _taken_anywhere(slots)
             yield Move(
                 session_id=session.session_id,
                 kind="place" if node is None else "resume",
@@ -55,9 +52,7 @@ def _places(
             )
 
 
-def _migrations(
-    formulated: Formulated, placement: Placement, snapshot: Snapshot, fleet: Fleet, sent: Counter[NodeId]
-) -> list[Move]:
+def _migrations(formulated: Formulated, placement: Placement, snapshot: Snapshot, fleet: Fleet) -> list[Move]:
     """Sessions that can best afford a pause go, to a GPU of their node where they can; late and drained ones first."""
     reasons = _reasons(formulated)
     moves = []
@@ -71,7 +66,7 @@ def _migrations(
         near = [_taken(slots, snapshot.gpus[formulated.gpu_ids[row]].node) for _, row in gone]
         for (session, row), home in zip(gone, near, strict=True):
             source = formulated.gpu_ids[row]
-            target = home or _taken_anywhere(slots, sent)
+            target = home or _taken_anywhere(slots)
             moves.append(
                 Move(
                     session_id=session.session_id,
@@ -127,10 +122,8 @@ def _taken(slots: dict[NodeId, list[GpuId]], node: NodeId | None) -> GpuId | Non
     return slots[node].pop() if node is not None and slots.get(node) else None
 
 
-def _taken_anywhere(slots: dict[NodeId, list[GpuId]], sent: Counter[NodeId]) -> GpuId:
-    """In the node that gets fewest states from elsewhere, because they share its network."""
-    node = min((node for node, gpus in slots.items() if gpus), key=lambda node: sent[node])
-    sent[node] += 1
+def _taken_anywhere(slots: dict[NodeId, list[GpuId]]) -> GpuId:
+    node = next(node for node, gpus in slots.items() if gpus)
     gpu_id = slots[node].pop()
     if not slots[node]:
         del slots[node]

@@ -134,6 +134,43 @@ def test_noisy_demand_is_served_at_the_service_level_without_a_blanket_headroom(
     assert np.mean(case.on[60:]) <= 10  # the whole distribution fits into 10 GPUs; the fleet has 16
 
 
+@pytest.mark.parametrize(("spare_share", "gpus"), [(0.0, 5), (0.5, 7), (1.0, 9)])
+def test_a_share_of_demand_is_held_beyond_it(spare_share: float, gpus: int) -> None:
+    case = live(spare_share=spare_share)
+    for _ in range(300):
+        case.epoch(9)
+    assert set(case.on[-60:]) == {gpus}
+
+
+@pytest.mark.parametrize(("peak_hold_s", "aims"), [(0.0, ["keep", "drain", "drain"]), (110.0, ["keep"] * 3)])
+def test_the_peak_of_the_recent_past_is_held(peak_hold_s: float, aims: list[GpuAim]) -> None:
+    fleet = a_fleet()
+    past = [*steady(1), 6, *[1] * 10]
+    settings = ScalingSettings(peak_hold_s=peak_hold_s)
+    decision = decide_gpus(with_past(a_cluster(fleet, "a1@0", on=3), LONG_AGO, a=past), 0.0, fleet, settings)
+    assert [decision.aims[gpu(i)] for i in range(3)] == aims
+
+
+def test_a_peak_is_forgotten_after_the_hold() -> None:
+    fleet = a_fleet()
+    past = [*steady(1), 6, *[1] * 11]
+    settings = ScalingSettings(peak_hold_s=110.0)
+    decision = decide_gpus(with_past(a_cluster(fleet, "a1@0", on=3), LONG_AGO, a=past), 0.0, fleet, settings)
+    assert sorted(aims_of(decision, "drain")) == [gpu(1), gpu(2)]
+
+
+def test_peaks_of_profiles_that_did_not_come_together_are_not_added_up() -> None:
+    fleet = two_profiles()
+    settings = ScalingSettings(peak_hold_s=60.0)
+    apart = {"a": [*steady(0), 4, 0, 0], "b": [*steady(0), 0, 2, 0]}
+    together = {"a": [*steady(0), 4, 0, 0], "b": [*steady(0), 2, 0, 0]}
+    started = [
+        len(aims_of(decide_gpus(with_past(a_cluster(fleet, on=2), LONG_AGO, **past), 0.0, fleet, settings), "start"))
+        for past in (apart, together)
+    ]
+    assert started == [0, 1]
+
+
 def test_gpus_are_ready_when_a_foreseen_rise_comes() -> None:
     season = 30
     case = live(season_s=season * EPOCH_S, scale_in_hold_s=20.0)
