@@ -46,6 +46,12 @@ def _forecast(size: Size) -> BenchResult:
     return run(size)
 
 
+def _headroom(size: Size) -> BenchResult:
+    from bench.headroom import run
+
+    return run(size)
+
+
 def _simulate(size: Size) -> BenchResult:
     from bench.simulate import run
 
@@ -71,6 +77,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "residency": _residency,
     "solve-scaling": _solve_scaling,
     "forecast": _forecast,
+    "headroom": _headroom,
     "compare": _compare,
     "simulate": _simulate,
     "runtime": _runtime,
