@@ -30,10 +30,9 @@ EPOCHAL = (
 POLICIES = (*FIXED, *SCALING, *EPOCHAL)
 # Of turboserve, headroom and hold in seconds, beside its own 0.9 and 5: to hold as long as a start-up serves it well.
 REFERENCE = (("0.75", "5"), ("1.0", "5"), ("0.45", "60"), ("0.6", "60"), ("0.75", "60"), ("0.9", "60"), ("1.0", "60"))
-# Of epochal, beside its own level of 0.95: lower ones, and what is held of the last five minutes with more to spare.
+# Of epochal, beside its own level of 0.95: other levels, and the peak of the last five minutes with more to spare.
 OURS: tuple[Mapping[str, str], ...] = (
-    {"service_level": "0.8"},
-    {"service_level": "0.9"},
+    *({"service_level": level} for level in ("0.8", "0.9", "0.99", "0.999")),
     {"peak_hold_s": "300"},
     {"peak_hold_s": "300", "spare_share": "0.1"},
     {"peak_hold_s": "300", "spare_share": "0.25"},
