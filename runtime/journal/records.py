@@ -70,6 +70,12 @@ class Placed(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     worker: _Name
 
 
+class Lost(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """Its owner is there and has lost its state: it can only begin anew."""
+
+    session_id: _Name
+
+
 class Prepared(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """The owner is to hand a session over. Attempts are numbered in the order of their records."""
 
@@ -110,6 +116,7 @@ Record = (
     | Prompted
     | Ended
     | Placed
+    | Lost
     | Prepared
     | Committed
     | Aborted

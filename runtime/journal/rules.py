@@ -20,6 +20,7 @@ from runtime.journal.records import (
     Finished,
     Joined,
     Left,
+    Lost,
     Placed,
     Prepared,
     Prompted,
@@ -74,7 +75,7 @@ class _Draft:
                 self._left(record)
             case Created():
                 self._created(record)
-            case Prompted() | Ended() | Placed():
+            case Prompted() | Ended() | Placed() | Lost():
                 self._changed(record, self._known(record, record.session_id))
             case Prepared():
                 self._prepared(record, self._known(record, record.session_id))
@@ -104,9 +105,13 @@ class _Draft:
             profile=record.profile, seed=record.seed, prompt=record.prompt, token_sha256=record.token_sha256
         )
 
-    def _changed(self, record: Prompted | Ended | Placed, session: Owned) -> None:
+    def _changed(self, record: Prompted | Ended | Placed | Lost, session: Owned) -> None:
         if isinstance(record, Prompted):
             self._sessions[record.session_id] = replace(session, prompt=record.prompt)
+            return
+        if isinstance(record, Lost):
+            _demand(session.worker is not None, record, "nobody owns it")
+            self._sessions[record.session_id] = replace(session, worker=None, lost=True)
             return
         _demand(record.session_id not in self._handed_over, record, "it is being handed over")
         if isinstance(record, Ended):

@@ -16,6 +16,7 @@ from runtime.journal.records import (
     Finished,
     Joined,
     Left,
+    Lost,
     Placed,
     Prepared,
     Prompted,
@@ -60,6 +61,7 @@ def _tried(chance: random.Random, truth: Truth) -> Record:
         Aborted(attempt=opened),
         Reactivated(attempt=opened),
         Finished(attempt=opened),
+        *((Lost(session_id=session),) if chance.random() < 0.3 else ()),
         *((Ended(session_id=session),) if chance.random() < 0.3 else ()),
         *((Left(worker=worker, incarnation=incarnation, reason="gone"),) if chance.random() < 0.3 else ()),
     )

@@ -19,6 +19,7 @@ from runtime.journal.records import (
     Finished,
     Joined,
     Left,
+    Lost,
     Placed,
     Prepared,
     Prompted,
@@ -75,6 +76,12 @@ def test_what_is_on_a_dead_worker_is_lost_and_nothing_else() -> None:
     assert truth.sessions["other"].worker == "w1"
 
 
+def test_a_lost_state_costs_the_lineage_and_not_the_worker() -> None:
+    truth = told(*PLACED, Lost(session_id="s"), Placed(session_id="s", worker="w0"))
+    assert (truth.sessions["s"].lineage, truth.sessions["s"].ownership) == (1, 2)
+    assert set(truth.workers) == {"w0", "w1"}
+
+
 @pytest.mark.parametrize(
     ("before", "record"),
     [
@@ -85,6 +92,7 @@ def test_what_is_on_a_dead_worker_is_lost_and_nothing_else() -> None:
         (TWO_WORKERS, Prompted(session_id="s", prompt="")),
         (TWO_WORKERS, Ended(session_id="s")),
         (PLACED, Placed(session_id="s", worker="w1")),
+        ((*PLACED, Lost(session_id="s")), Lost(session_id="s")),
         ((a_session("s"),), Placed(session_id="s", worker="w0")),
         ((*TWO_WORKERS, a_session("s")), Prepared(session_id="s", attempt=1, target="w1")),
         (PLACED, Prepared(session_id="s", attempt=1, target="w0")),
@@ -124,7 +132,7 @@ def test_owners_are_there_ownership_grows_and_steps_add_up(seed: int) -> None:
         assert len(handed_over) == len(set(handed_over))
     assert truth == after(Truth(), records)
     assert truth_of_bytes(truth_to_bytes(truth)) == truth
-    assert len(seen) == 11, f"some records never came: {seen}"
+    assert len(seen) == 12, f"some records never came: {seen}"
 
 
 def test_bytes_do_not_depend_on_the_order_in_which_things_came() -> None:

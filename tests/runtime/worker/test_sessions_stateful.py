@@ -36,7 +36,7 @@ class Fleets(RuleBasedStateMachine):
     def _session(self, data: st.DataObject) -> SessionId | None:
         return data.draw(st.sampled_from(sorted(self.fleet.owner))) if self.fleet.owner else None
 
-    @rule(data=st.data(), further=st.integers(1, 2), steps=st.sampled_from([0, 0, 2, 4, 6, 8, 12]))
+    @rule(data=st.data(), further=st.integers(1, 2), steps=st.integers(0, 9))
     def migrate(self, data: st.DataObject, further: int, steps: int) -> None:
         """Nothing goes wrong for some steps, so that every phase is reached."""
         session_id = self._session(data)
@@ -131,17 +131,26 @@ class Fleets(RuleBasedStateMachine):
     @rule(data=st.data())
     def abort(self, data: st.DataObject) -> None:
         if self.fleet.attempts:
-            self.fleet.abort(data.draw(st.sampled_from(list(self.fleet.attempts.values()))))
+            self.fleet.abort(data.draw(st.sampled_from([a.attempt for a in self.fleet.attempts])))
+
+    @rule()
+    def restart_controller(self) -> None:
+        self.fleet.restart()
+
+    @precondition(lambda self: any(a.phase == "committed" for a in self.fleet.attempts))
+    @rule()
+    def kill_who_is_to_serve(self) -> None:
+        self.fleet.kill(next(a.target for a in self.fleet.attempts if a.phase == "committed"))
 
     @precondition(lambda self: len(self.fleet.owner) > 1)
     @rule(data=st.data(), who=st.sampled_from(["any", "source", "target", "committed"]))
     def kill(self, data: st.DataObject, who: str) -> None:
-        attempts = self.fleet.attempts.values()
+        attempts = self.fleet.attempts
         sides = {
             "any": list(NAMES),
             "source": [a.source for a in attempts],
             "target": [a.target for a in attempts],
-            "committed": [a.target for a in attempts if a.committed and not a.activated],
+            "committed": [a.target for a in attempts if a.phase == "committed"],
         }[who]
         if sides:
             self.fleet.kill(data.draw(st.sampled_from(sides)))

@@ -1,12 +1,17 @@
-"""A controller that follows the protocol as simply as it can, in a world that treats its messages badly.
+"""Workers whose hand-overs are decided as in a real fleet, in a world that treats messages badly.
 
 Messages lie in lists until somebody delivers, doubles or drops them, in any order.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import get_args
 
+from runtime.controller.handover import ATTEMPT_S, SAY_AGAIN_S, Progress
+from runtime.controller.handovers import Handovers, Outcome
+from runtime.journal.records import Began, Created, Joined, Left, Placed, Record
+from runtime.journal.rules import after
+from runtime.journal.truth import Truth
 from runtime.state.ranges import GRANULE_BYTES, Ranges
 from runtime.transfer import messages as m
 from runtime.transfer.attempt import (
@@ -15,174 +20,114 @@ from runtime.transfer.attempt import (
     OpenSending,
     RoundSent,
 )
-from runtime.transfer.messages import AttemptId, Route
+from runtime.transfer.messages import AttemptId
 from runtime.worker.messages import Command, Desired, Lost, Open, Report
 from scheduler.cluster import SessionId
-from tests.runtime.worker.toy_worker import ToyWorker, Truth, World
+from tests.runtime.worker.toy_worker import ToyWorker, World
+from tests.runtime.worker.toy_worker import Truth as Content
 
-DEADLINE_S = 20.0
-
-
-@dataclass
-class Attempt:
-    """The controller's view of one migration; `committed` and `aborted` are in the journal."""
-
-    attempt: int
-    session_id: SessionId
-    source: str
-    target: str
-    ready: bool = False
-    sent: int | None = None
-    staged: int | None = None
-    committed: bool = False
-    aborted: bool = False
-    activated: bool = False
-    done: set[str] = field(default_factory=set)  # sides that have confirmed the end
+DEADLINE_S = ATTEMPT_S
 
 
 class ToyFleet(World):
-    """Three workers and one controller."""
+    """Three workers, and a controller whose journal is a value."""
 
     def __init__(self, names: str = "abc") -> None:
         super().__init__()
         self.workers = {name: ToyWorker(self, name, 1) for name in names}
         self.to_worker: list[tuple[str, Command]] = []
-        self.owner: dict[SessionId, tuple[str, int]] = {}  # the journal: worker and ownership epoch
-        self.attempts: dict[int, Attempt] = {}
+        self.journal = after(Truth(), [Joined(worker=name, incarnation=1) for name in names])
+        self.handovers = Handovers(1)
         self.reached: set[str] = set()
-        self._attempt, self._version = 0, 0
+        self._version = 0
+
+    @property
+    def owner(self) -> dict[SessionId, tuple[str, int]]:
+        """Worker and ownership epoch."""
+        sessions = self.journal.sessions.items()
+        return {SessionId(name): (s.worker, s.ownership) for name, s in sessions if s.worker is not None}
 
     def send(self, name: str, body: Desired | m.Migrating) -> None:
+        self.to_worker.append((name, self._command(name, body)))
+
+    def _command(self, name: str, body: Desired | m.Migrating) -> Command:
         self._version += 1
-        command = Command(
-            controller_epoch=1, incarnation=self.workers[name].incarnation, version=self._version, body=body
+        return Command(
+            controller_epoch=self.journal.controller_epoch,
+            incarnation=self.workers[name].incarnation,
+            version=self._version,
+            body=body,
         )
-        self.to_worker.append((name, command))
+
+    def _carry_out(self, outcome: Outcome, *before: Record) -> None:
+        """What is decided is written first, and it never contradicts what was written."""
+        self.journal = after(self.journal, [*before, *outcome.records])
+        self.reached.update(type(record).__name__ for record in (*before, *outcome.records))
+        for send in outcome.sends:
+            self.send(send.worker, send.body)
 
     def open(self, name: str, granules: int) -> None:
         session_id = SessionId(f"s{len(self.truth)}")
-        self.truth[session_id] = Truth(granules, bytearray(granules))
-        self.owner[session_id] = (name, 1)
+        self.truth[session_id] = Content(granules, bytearray(granules))
+        created = Created(session_id=session_id, profile="toy", seed=0, prompt="", token_sha256=bytes(32))
+        self._carry_out(Outcome(), created, Placed(session_id=session_id, worker=name))
         self.send(name, Open(session_id=session_id, state_bytes=granules * GRANULE_BYTES, ownership=1))
 
     def migrate(self, session_id: SessionId, target: str) -> None:
-        source = self.owner[session_id][0]
-        if source == target or self.open_attempt(session_id) is not None:
+        busy = any(progress.session_id == session_id for progress in self.attempts)
+        if self.owner[session_id][0] == target or busy:
             return
-        self._attempt += 1
-        self.attempts[self._attempt] = Attempt(self._attempt, session_id, source, target)
+        state_bytes = self.truth[session_id].granules * GRANULE_BYTES
+        begun = self.handovers.begin(
+            self.journal, session_id, target, state_bytes=state_bytes, active=True, way="gloo", now_s=self.now_s
+        )
+        self._carry_out(begun)
 
-    def open_attempt(self, session_id: SessionId) -> Attempt | None:
-        return next((a for a in self.attempts.values() if a.session_id == session_id), None)
+    @property
+    def attempts(self) -> tuple[Progress, ...]:
+        return self.handovers.under_way
 
-    def abort(self, attempt: Attempt) -> None:
-        if not attempt.committed:
-            attempt.aborted = True
+    def abort(self, attempt: int) -> None:
+        self._carry_out(self.handovers.abort(attempt, self.now_s))
 
     def nudge(self) -> None:
-        """Say again whatever has not been confirmed."""
-        for a in list(self.attempts.values()):
-            self._nudge(a)
-        if self.attempts:
-            named = tuple(self.attempts)
-            for name in self.workers:
-                self.send(name, m.Horizon(attempt=self._attempt, open_attempts=named))
+        """Some time goes by, and what was not confirmed is said again."""
+        self.now_s += SAY_AGAIN_S
+        self._carry_out(self.handovers.ticked(self.now_s))
+        for name in self.workers:
+            self.send(name, self.handovers.horizon(self.journal))
 
-    def _nudge(self, a: Attempt) -> None:
-        if a.aborted or (a.committed and a.activated):
-            for side, name in (("source", a.source), ("target", a.target)):
-                if side not in a.done and a.aborted:
-                    self.send(name, m.Abort(session_id=a.session_id, attempt=a.attempt))
-                elif side not in a.done and side == "source":
-                    self.send(name, m.Release(session_id=a.session_id, attempt=a.attempt))
-            if a.done >= ({"source", "target"} if a.aborted else {"source"}):
-                del self.attempts[a.attempt]
-        elif a.committed:
-            ownership = self.owner[a.session_id][1]
-            if self.owner[a.session_id][0] == a.source:
-                self.send(a.source, m.Reactivate(session_id=a.session_id, attempt=a.attempt, ownership=ownership))
-            else:
-                self.send(a.target, m.Activate(session_id=a.session_id, attempt=a.attempt, ownership=ownership))
-        else:
-            self._say_again_before_the_commit(a)
-
-    def _say_again_before_the_commit(self, a: Attempt) -> None:
-        """To both sides, whatever one of them has said: what the other has said may be lost."""
-        prepare = m.Prepare(
-            session_id=a.session_id,
-            attempt=a.attempt,
-            state_bytes=self.truth[a.session_id].granules * GRANULE_BYTES,
-            route=Route(way="tcp", peer=a.source, incarnation=a.attempt),
-            active=True,
-            deadline_s=DEADLINE_S,
-            horizon=a.attempt - 1 if len(self.attempts) == 1 else 0,
-        )
-        self.send(a.target, prepare)
-        if a.ready:
-            route = Route(way="tcp", peer=a.target, incarnation=a.attempt)
-            start = m.Start(session_id=a.session_id, attempt=a.attempt, route=route, deadline_s=DEADLINE_S)
-            self.send(a.source, start)
+    def restart(self) -> None:
+        """Another controller goes on from the journal and from what workers say when it greets them."""
+        epoch = self.journal.controller_epoch + 1
+        self.journal = after(self.journal, [Began(controller_epoch=epoch)])
+        self._version = 0
+        self.handovers, resumed = Handovers.resumed(self.journal, self.now_s)
+        greeting = self.handovers.horizon(self.journal)
+        for worker in self.workers.values():
+            worker.told(self._command(worker.name, greeting))
+            for part in worker.parts():
+                self._carry_out(self.handovers.found(self.journal, worker.name, part, self.now_s))
+        self._carry_out(resumed)
+        self.reached.add("restart")
 
     def controller_hears(self, name: str, incarnation: int, report: Report) -> None:
-        """The journal decides: commit when both checksums are there and equal, abort on a failure before that."""
+        """Of workers that are there."""
         if self.workers[name].incarnation != incarnation:
             return
-        if isinstance(report, Lost) and self.owner.get(SessionId(report.session_id), ("", 0))[0] == name:
-            self._forget(SessionId(report.session_id))
-        a = self.attempts.get(getattr(report, "attempt", 0))
-        if a is None:
-            return
-        match report:
-            case m.Ready():
-                a.ready = True
-            case m.Sent():
-                a.sent = report.digest
-            case m.Staged():
-                a.staged = report.digest
-            case m.AttemptFailed() if a.committed and self.owner.get(a.session_id, ("", 0))[0] == a.source == name:
-                self._forget(a.session_id)  # it was to be reactivated, and is lost there
-            case m.Nack() | m.AttemptFailed():
-                self.abort(a)
-            case m.Activated():
-                a.activated = True
-                self.reached.add("activated")
-            case m.Aborted():
-                a.done.add("source" if name == a.source else "target")
-                self.reached.add("aborted")
-            case m.Released():
-                a.done.add("source")
-                self.reached.add("released")
-            case m.Reactivated():
-                del self.attempts[a.attempt]
-                self.reached.add("reactivated")
-        if a.sent is not None and a.staged is not None and not a.aborted and not a.committed:
-            assert a.sent == a.staged
-            a.committed = True
-            self.owner[a.session_id] = (a.target, self.owner[a.session_id][1] + 1)
-
-    def _forget(self, session_id: SessionId) -> None:
-        """A session whose state is gone is not seen again; its attempt ends all the same."""
-        del self.owner[session_id]
-        self.reached.add("lost")
-        a = self.open_attempt(session_id)
-        if a is not None and a.committed:
-            a.activated = True  # nobody else is to be activated: what is left is to release the source
-        elif a is not None:
-            a.aborted = True
+        if isinstance(report, Lost):
+            self._carry_out(self.handovers.lost(self.journal, name, report.session_id, self.now_s))
+        elif isinstance(report, get_args(m.MigrationReport)):
+            self.reached.add(type(report).__name__)
+            self._carry_out(self.handovers.hear(self.journal, name, report, self.now_s))
 
     def kill(self, name: str) -> None:
         """The worker's memory is gone, and the controller knows at once."""
+        left = Left(worker=name, incarnation=self.workers[name].incarnation, reason="killed")
+        gone = after(self.journal, [left])
+        self._carry_out(self.handovers.left(gone, name, self.now_s), left)
         self.workers[name] = ToyWorker(self, name, self.workers[name].incarnation + 1)
-        for a in self.attempts.values():
-            frozen = a.committed and not a.activated and "source" not in a.done
-            if frozen and self.owner[a.session_id][0] == a.target == name:
-                self.owner[a.session_id] = (a.source, self.owner[a.session_id][1] + 1)
-            elif name in (a.source, a.target):
-                self.abort(a)
-                a.done.add("source" if name == a.source else "target")
-        for session_id, (owner, _) in list(self.owner.items()):
-            if owner == name:
-                self._forget(session_id)
+        self._carry_out(Outcome(), Joined(worker=name, incarnation=self.workers[name].incarnation))
 
     def lane_step(self, attempt: AttemptId, *, flip: bool = False) -> None:
         """One round goes from lane to lane."""

@@ -6,8 +6,10 @@ The truth about a session is kept beside all that, so that a state that arrives 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from runtime.controller.handovers import Part
 from runtime.state.blocks import BlockMap
 from runtime.state.ranges import GRANULE_BYTES, Range, to_granules
 from runtime.transfer.attempt import (
@@ -19,7 +21,8 @@ from runtime.transfer.attempt import (
     SendRound,
     StopLane,
 )
-from runtime.transfer.messages import AttemptId
+from runtime.transfer.messages import AttemptId, Side
+from runtime.worker.books import Record
 from runtime.worker.events import (
     Action,
     Adopt,
@@ -88,6 +91,14 @@ class ToyWorker:
 
     def told(self, command: Command) -> None:
         self._do(self.table.command(command, self.world.now_s))
+
+    def parts(self) -> Iterator[Part]:
+        """The attempts in its inventory."""
+        for record in self.table.records.values():
+            if record.outgoing is not None:
+                yield _part(record, "source", record.outgoing.attempt)
+            if record.incoming is not None:
+                yield _part(record, "target", record.incoming.attempt)
 
     def take_event(self) -> None:
         self._do(self.table.handle(self.events.popleft(), self.world.now_s))
@@ -176,3 +187,7 @@ class ToyWorker:
             b"\xee" * size if failure else self.memory[source][at[source] : at[source] + size]
         )
         self.events.append(CopyEnded(copy_id=copy.copy_id, failure=failure))
+
+
+def _part(record: Record, side: Side, attempt: AttemptId) -> Part:
+    return Part(session_id=record.session_id, attempt=attempt, side=side, ownership=record.ownership)
