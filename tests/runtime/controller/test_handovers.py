@@ -238,6 +238,10 @@ def test_who_has_not_heard_how_it_ended_is_told_after_a_restart(
     assert controller.handovers.under_way == ()
     controller.take(controller.handovers.found(controller.truth, word[0], part, controller.now_s))
     assert controller.words() == [word]
+    confirmed: dict[type, Any] = {m.Abort: m.Aborted(session_id="s", attempt=1), m.Release: RELEASED[1]}
+    again = m.Reactivated(session_id="s", attempt=1, ownership=3)
+    controller.hear((word[0], confirmed.get(word[1], again)))
+    assert controller.handovers.under_way == ()
     assert controller.written[1:] == []
 
 
@@ -260,3 +264,35 @@ def test_words_of_strangers_and_of_attempts_that_are_over_change_nothing(control
     controller.hear(("b", m.Staged(session_id="s", attempt=9, digest=7)))
     assert controller.owner == ("a", 1)
     assert controller.written[1:] == []
+
+
+@pytest.mark.parametrize("worker", ["a", "b"])
+def test_one_side_cannot_speak_for_both(controller: Controller, worker: str) -> None:
+    controller.hear((worker, SENT[1]), (worker, STAGED[1]))
+    assert controller.owner == ("a", 1)
+
+
+def test_whoever_comes_back_is_connected_anew_and_the_best_way(controller: Controller) -> None:
+    first = controller.said[0].body
+    failed = m.AttemptFailed(session_id="s", attempt=1, side="target", frozen=False, reason="peer lost")
+    controller.hear(("b", failed))
+    controller.left("b")
+    controller.take(Outcome(), Joined(worker="b", incarnation=2))
+    controller.hear(("a", m.Aborted(session_id="s", attempt=1)))
+    controller.begin()
+    second = controller.said[0].body
+    assert isinstance(first, m.Prepare)
+    assert isinstance(second, m.Prepare)
+    assert (second.route.way, second.route.incarnation > first.route.incarnation) == ("gloo", True)
+
+
+def test_no_horizon_passes_an_attempt_that_is_under_way(controller: Controller) -> None:
+    other = Created(session_id="t", profile="p", seed=0, prompt="", token_sha256=bytes(32))
+    controller.take(Outcome(), other, Placed(session_id="t", worker="a"))
+    controller.take(
+        controller.handovers.begin(controller.truth, "t", "b", state_bytes=64, active=True, way="tcp", now_s=0.0)
+    )
+    prepare = controller.said[0].body
+    assert isinstance(prepare, m.Prepare)
+    assert (prepare.attempt, prepare.horizon) == (2, 0)
+    assert controller.handovers.horizon(controller.truth) == m.Horizon(attempt=2, open_attempts=(1, 2))
