@@ -64,6 +64,12 @@ def _runtime(size: Size) -> BenchResult:
     return run(size)
 
 
+def _runtime_batches(size: Size) -> BenchResult:
+    from bench.runtime_batches import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
@@ -74,4 +80,5 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "compare": _compare,
     "simulate": _simulate,
     "runtime": _runtime,
+    "runtime-batches": _runtime_batches,
 }
