@@ -27,7 +27,7 @@ def _mix(word: np.uint64) -> np.uint64:
 def _settle(sum_of_granule: np.uint64, index: int, mixed: Words, at: int) -> np.uint64:
     """Note one granule's part of the digest, and tell by how much it changes the digest."""
     part = _mix(sum_of_granule ^ _mix(np.uint64(index + 1)))
-    change = part - mixed[at]
+    change: np.uint64 = part - mixed[at]
     mixed[at] = part
     return change
 
