@@ -116,6 +116,11 @@ class TwoPeers:
         """The next chunk of the session there."""
         return self._peers[side].heard(Made)
 
+    def forget_made(self) -> None:
+        """Chunks that nobody has asked for."""
+        for peer in self._peers.values():
+            peer.drop(Made)
+
     def watched(self) -> dict[Side, list[float]]:
         """What the neighbours' chunks took since the last time, in seconds."""
         for peer in self._peers.values():

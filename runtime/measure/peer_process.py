@@ -79,6 +79,11 @@ class PeerProcess:
         assert isinstance(found, kind)
         return found
 
+    def drop(self, kind: type[Made]) -> None:
+        """Answers of that kind that nobody has used up."""
+        with self._news:
+            self._heard = [answer for answer in self._heard if not isinstance(answer, kind)]
+
     def close(self) -> None:
         self._asks.close()
         self._process.wait(ANSWER_S)
