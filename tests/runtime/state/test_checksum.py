@@ -29,13 +29,14 @@ def naive_mix(word: int) -> int:
     return word ^ word >> 31
 
 
-def naive_digest(data: bytes) -> int:
+def naive_digest(data: bytes, first: int = 0) -> int:
+    """Of granules of which the first has this index."""
     total = 0
     for index in range(len(data) // GRANULE_BYTES):
         granule = data[index * GRANULE_BYTES : (index + 1) * GRANULE_BYTES]
         words = [int.from_bytes(granule[at : at + 8], "little") for at in range(0, GRANULE_BYTES, 8)]
         summed = sum(word * (naive_mix(place) | 1) for place, word in enumerate(words, 1)) & _MASK
-        total += naive_mix(summed ^ naive_mix(index + 1))
+        total += naive_mix(summed ^ naive_mix(first + index + 1))
     return total & _MASK
 
 

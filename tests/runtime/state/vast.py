@@ -10,6 +10,9 @@ import mmap
 import torch
 from torch import Tensor
 
+from runtime.state.arena import Arena
+from runtime.state.blocks import BlockMap
+
 MAP_NORESERVE = 0x4000  # of Linux: without it a machine may refuse more than it has
 
 
@@ -19,3 +22,12 @@ def vast_memory(size_bytes: int) -> Tensor:
     # Huge pages would turn each touch into two megabytes.
     mapped.madvise(mmap.MADV_NOHUGEPAGE)
     return torch.frombuffer(mapped, dtype=torch.uint8)
+
+
+class VastArena(Arena):
+    """An arena of such memory."""
+
+    def __init__(self, total_bytes: int) -> None:
+        self.memory = vast_memory(total_bytes)
+        self.device = self.memory.device
+        self.blocks = BlockMap(total_bytes)
