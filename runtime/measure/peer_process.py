@@ -67,9 +67,9 @@ class PeerProcess:
         """When it happened; the answer is used up."""
         return self._wait(lambda answer: isinstance(answer, Mark) and answer.what == what).at_s
 
-    def said(self, kind: type[Any]) -> tuple[float, Any]:
-        """When it was said, and what."""
-        said = self._wait(lambda answer: isinstance(answer, Said) and isinstance(answer.report, kind))
+    def said(self, *kinds: type[Any]) -> tuple[float, Any]:
+        """When one of these was said, and what."""
+        said = self._wait(lambda answer: isinstance(answer, Said) and isinstance(answer.report, kinds))
         assert isinstance(said, Said)
         return said.at_s, said.report
 

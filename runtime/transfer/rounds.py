@@ -136,9 +136,11 @@ class Receiver:
         return ours, note.head
 
     def _whole(self, end_s: float) -> Whole:
-        while isinstance(note := _decoded(_WHOLE, self._transport.receive_note(end_s)), Alive):
-            """The source sums everything anew."""
-        return note
+        """The source may sum everything anew before it says so."""
+        while True:
+            note = _decoded(_WHOLE, self._transport.receive_note(end_s))
+            if isinstance(note, Whole):
+                return note
 
     def _checked(self, note: Round) -> Ranges:
         wrong = what_is_wrong(note.ranges, self._memory.numel())

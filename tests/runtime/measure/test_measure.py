@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from runtime.chunk_models.wan_sizes import WAN_SIZES
 from runtime.measure.copies import checksum_seconds, copy_seconds
+from runtime.measure.disturbance import CHUNKS_MIN, quiet_and_moving
 from runtime.measure.migrations import SESSION, device, two_peers, ways
 from runtime.measure.one_layer import stayed
 
@@ -32,17 +31,15 @@ def test_migrations_are_timed_between_two_processes() -> None:
 
 
 def test_neighbours_go_on_while_states_come_and_go() -> None:
-    with two_peers(SIZE, chunk_s=0.05, dirty_share=0.1, neighbours=2) as peers:
-        peers.open(SIZE)
-        time.sleep(1.0)
-        quiet = peers.watched()
-        for way in ways(device()):
-            peers.migrate(way, precopy=True)
-            peers.close()
-            peers.open(SIZE)
-        time.sleep(1.0)
-        assert all(chunks_s and min(chunks_s) > 0 for chunks_s in quiet.values())
-        assert all(peers.watched().values())
+    with two_peers(SIZE, chunk_s=0.05, dirty_share=0.1, neighbours=1) as peers:
+        quiet, moving = quiet_and_moving(peers, SIZE, ways(device())[0], precopy=True, seconds=0.5)
+    for phase in (quiet, moving):
+        assert phase.seconds >= 0.5
+        for chunks_s in phase.chunks_s.values():
+            assert len(chunks_s) >= CHUNKS_MIN
+            assert 0 < min(chunks_s) <= max(chunks_s)
+    assert quiet.moving_share == 0
+    assert 0 < moving.moving_share < 1
 
 
 def test_a_session_with_a_real_layer_goes_on_elsewhere_as_if_it_had_stayed() -> None:
