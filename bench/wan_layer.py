@@ -35,8 +35,10 @@ def run(size: Size) -> BenchResult:
                 found = [_moved(peers, one, way) for _ in range(repetitions)]
                 rows.append(_row(one, f"migrate {way}", [each.seconds for each, _ in found], [m for m, _ in found]))
                 made += [marks for _, marks in found]
+        right = stayed(name, device(), SESSION, max(map(max, made)) + 1)
+        rows.append(_row(one, "make a chunk", [each.seconds for each in right[1:]], []))
         compared += sum(map(len, made))
-        wrong += _differing(name, made)
+        wrong += sum(right[number].mark != mark for marks in made for number, mark in marks.items())
     settings: dict[str, Cell] = {
         "size": size,
         "device": device(),
@@ -68,11 +70,6 @@ def _moved(peers: TwoPeers, one: WanSize, way: Way) -> tuple[Migration, dict[int
     return migration, {made.number: made.mark for made in (*before, after)}
 
 
-def _differing(name: str, made: Sequence[Mapping[int, bytes]]) -> int:
-    right = stayed(name, device(), SESSION, max(map(max, made)) + 1)
-    return sum(right[number] != mark for marks in made for number, mark in marks.items())
-
-
 def _row(one: WanSize, what: str, seconds: Sequence[float], moves: Sequence[Migration]) -> dict[str, Cell]:
     median_s = sorted(seconds)[len(seconds) // 2]
     frozen_ms = sorted(1000 * each.frozen_s for each in moves)
@@ -80,6 +77,7 @@ def _row(one: WanSize, what: str, seconds: Sequence[float], moves: Sequence[Migr
         "session": one.name,
         "what": what,
         "MB of one layer": one.layer_bytes / 1e6,
+        "ms p50": 1000 * median_s,
         "GB/s p50": one.layer_bytes / median_s / 1e9,
         "GB/s min": one.layer_bytes / max(seconds) / 1e9,
         "GB/s max": one.layer_bytes / min(seconds) / 1e9,

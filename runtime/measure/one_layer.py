@@ -6,6 +6,9 @@ session is.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 
 from runtime.chunk_models.chunk_model import Chunk, Seat
@@ -13,8 +16,9 @@ from runtime.chunk_models.layer_cache import LayerCacheChunkModel
 from runtime.chunk_models.measure import after_chunk
 from runtime.chunk_models.wan_sizes import WAN_SIZES
 from runtime.measure.occupants import new_head
+from runtime.measure.timing import timed
 
-QUERY_TOKENS = 8  # of 4680; all of them would take a processor the better part of a minute, for each layer and pass
+QUERY_TOKENS = 8  # of 4680, all of which would keep a processor busy for far longer than a migration takes
 _MARK_BYTES = 32  # the hash that a chunk's frames are made of
 
 
@@ -27,14 +31,27 @@ def mark_of(chunk: Chunk) -> bytes:
     return chunk.frames.tobytes()[:_MARK_BYTES]
 
 
-def stayed(name: str, device: str, session: str, chunks: int) -> list[bytes]:
-    """The marks of the first chunks of a session that was never moved."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stayed:
+    """A chunk of a session that was never moved."""
+
+    mark: bytes
+    seconds: float
+
+
+def stayed(name: str, device: str, session: str, chunks: int) -> list[Stayed]:
+    """Its first chunks."""
     model = one_layer(name, device)
     model.bind(torch.zeros(model.profiles[name].state_bytes, dtype=torch.uint8, device=device))
     seat = Seat(head=new_head(model, name, session), offset=0)
-    marks: list[bytes] = []
     model.open(seat)
+    found, made = [], list[Chunk]()
     for _ in range(chunks):
-        marks += [mark_of(chunk) for chunk in model.run_pass([seat])]
+        seconds = timed(partial(_make, model, seat, made))
+        found.append(Stayed(mark=mark_of(made[-1]), seconds=seconds))
         seat = after_chunk(seat)
-    return marks
+    return found
+
+
+def _make(model: LayerCacheChunkModel, seat: Seat, made: list[Chunk]) -> None:
+    made += model.run_pass([seat])

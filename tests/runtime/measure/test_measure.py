@@ -52,6 +52,6 @@ def test_a_session_with_a_real_layer_goes_on_elsewhere_as_if_it_had_stayed() -> 
         arrived = peers.made("target")
         peers.close()
     assert arrived.number >= 2
-    expected = stayed(name, device(), SESSION, arrived.number + 1)
+    expected = [each.mark for each in stayed(name, device(), SESSION, arrived.number + 1)]
     assert {number: expected[number] for number in marks} == marks
     assert expected[arrived.number] == arrived.mark
