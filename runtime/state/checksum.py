@@ -86,7 +86,8 @@ def warm_up() -> None:
     sums, (span,) = GranuleSums(GRANULE_BYTES), whole(GRANULE_BYTES)
     sums.copy(memory, torch.zeros_like(memory), span)
     sums.add(memory, span)
-    sum_kernels.add_sums(np.zeros(1, np.uint64), *sums._parts(span))
+    if torch.cuda.is_available():
+        sums.add(memory.cuda(), span)
 
 
 def _words(memory: Tensor, span: Range) -> Words:
