@@ -20,8 +20,7 @@ _MIB: Mapping[Size, tuple[int, ...]] = {"small": (64, 256), "standard": (64, 256
 _REPETITIONS: Mapping[Size, int] = {"small": 3, "standard": 7}
 _DIRTY_SHARE = 1 / 7
 _CHUNK_S: Mapping[Size, float] = {"small": 1.0, "standard": 0.25}  # a busy machine must send faster than chunks write
-_COPIES_MIN: Mapping[Size, float] = {"small": 0.4, "standard": 0.8}  # small runs beside other work
-_MIGRATIONS_MIN: Mapping[Size, float] = {"small": 0.2, "standard": 0.8}
+_SHARE_MIN: Mapping[Size, float] = {"small": 0.2, "standard": 0.8}  # small runs beside other work
 _CORES = 4  # with fewer, two processes have no core for the sums beside their copies
 _MIGRATIONS_MIN_CROWDED = 0.5
 
@@ -128,14 +127,14 @@ def _migrations(peers: TwoPeers, mib: int, way: Way, repetitions: int, precopy: 
 
 
 def _copies_gate(size: Size, copied: Sequence[Timed]) -> Gate:
-    return _share_gate("suspend and resume", copied, _COPIES_MIN[size])
+    return _share_gate("suspend and resume", copied, _SHARE_MIN[size])
 
 
 def _migrations_gate(size: Size, migrated: Sequence[Timed]) -> Gate:
     """TCP is what the others fall back on, and pre-copy sends some bytes twice: neither is measured by this."""
     fast = [timed for timed in migrated if "tcp" not in timed.what and "pre-copy" not in timed.what]
     crowded = device() == "cpu" and (os.cpu_count() or 1) < _CORES
-    least = min(_MIGRATIONS_MIN[size], _MIGRATIONS_MIN_CROWDED) if crowded else _MIGRATIONS_MIN[size]
+    least = min(_SHARE_MIN[size], _MIGRATIONS_MIN_CROWDED) if crowded else _SHARE_MIN[size]
     return _share_gate("migrations", fast, least)
 
 
