@@ -70,6 +70,30 @@ def _runtime(size: Size) -> BenchResult:
     return run(size)
 
 
+def _runtime_batches(size: Size) -> BenchResult:
+    from bench.runtime_batches import run
+
+    return run(size)
+
+
+def _runtime_neighbours(size: Size) -> BenchResult:
+    from bench.runtime_neighbours import run
+
+    return run(size)
+
+
+def _wan_sizes(size: Size) -> BenchResult:
+    from bench.wan_sizes import run
+
+    return run(size)
+
+
+def _wan_layer(size: Size) -> BenchResult:
+    from bench.wan_layer import run
+
+    return run(size)
+
+
 BENCHMARKS: Mapping[str, Benchmark] = {
     "start": _start,
     "trace-store": _trace_store,
@@ -81,4 +105,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "compare": _compare,
     "simulate": _simulate,
     "runtime": _runtime,
+    "runtime-batches": _runtime_batches,
+    "runtime-neighbours": _runtime_neighbours,
+    "wan-sizes": _wan_sizes,
+    "wan-layer": _wan_layer,
 }

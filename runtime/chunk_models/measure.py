@@ -6,8 +6,9 @@ Decides what is run and which of the times count; must never know which ChunkMod
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -54,13 +55,13 @@ def measure(
     model.warm_up()
     found = []
     for profile in model.profiles.values():
-        seats = _filled(model, profile, plan, heard)
+        seats = filled(model, profile, plan.batch_max, partial(heard, profile.name, plan.batch_max))
         for batch in range(1, plan.batch_max + 1):
             times_ms = []
             for _ in range(1 + plan.repeats):
                 heard(profile.name, batch)
                 begun_s = clock_s()
-                seats[:batch] = _chunk(model, seats[:batch])
+                seats[:batch] = chunk_of_all(model, seats[:batch])
                 times_ms.append((clock_s() - begun_s) * 1000)
             found.append(_latency(profile.name, batch, times_ms[1:]))
     return found
@@ -86,23 +87,30 @@ def copy_gb_s(device: torch.device, clock_s: Callable[[], float]) -> float:
     return COPY_BYTES / statistics.median(times_s[1:]) / 1e9
 
 
-def _filled(model: ChunkModel, profile: ChunkProfile, plan: Plan, heard: Callable[[str, int], None]) -> list[Seat]:
-    """Sessions that have been running for a while."""
+def filled(
+    model: ChunkModel, profile: ChunkProfile, count: int, heard: Callable[[], object] = lambda: None
+) -> list[Seat]:
+    """Sessions that have been running for a while; `heard` is told of each round of chunks before it is run."""
     seats = []
-    for index in range(plan.batch_max):
+    for index in range(count):
         head = Head(session=str(index), profile=profile.name, seed=index, prompt="", revision=model.revision)
         seats.append(Seat(head=head, offset=index * profile.state_bytes))
         model.open(seats[-1])
     for _ in range(CHUNKS_BEFORE):
-        heard(profile.name, plan.batch_max)
-        seats = _chunk(model, seats)
+        heard()
+        seats = chunk_of_all(model, seats)
     return seats
 
 
-def _chunk(model: ChunkModel, seats: list[Seat]) -> list[Seat]:
+def chunk_of_all(model: ChunkModel, seats: Sequence[Seat]) -> list[Seat]:
+    """A chunk of each in shared passes, and where they are after it."""
     for _ in range(model.passes_per_chunk):
         model.run_pass(seats)
-    return [Seat(head=advanced(seat.head), offset=seat.offset) for seat in seats]
+    return [after_chunk(seat) for seat in seats]
+
+
+def after_chunk(seat: Seat) -> Seat:
+    return Seat(head=advanced(seat.head), offset=seat.offset)
 
 
 def _latency(profile: str, batch: int, times_ms: list[float]) -> Latency:

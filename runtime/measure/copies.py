@@ -5,14 +5,14 @@ Decides what is timed; must never know what a good time is.
 
 from __future__ import annotations
 
-import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from runtime.measure.migrations import device
+from runtime.measure.timing import timed
 from runtime.state.arena import Arena
 from runtime.state.blocks import Block
 from runtime.state.checksum import GranuleSums, digest
@@ -48,10 +48,10 @@ def copy_seconds(size_bytes: int, repetitions: int) -> Seconds:
 
     found = [
         {
-            "plain out": _timed(lambda: host_memory.copy_(device_memory)),
-            "suspend": _timed(lambda: moved(device_memory, host_memory)),
-            "plain back": _timed(lambda: device_memory.copy_(host_memory)),
-            "resume": _timed(lambda: moved(host_memory, device_memory)),
+            "plain out": timed(lambda: host_memory.copy_(device_memory)),
+            "suspend": timed(lambda: moved(device_memory, host_memory)),
+            "plain back": timed(lambda: device_memory.copy_(host_memory)),
+            "resume": timed(lambda: moved(host_memory, device_memory)),
         }
         for _ in range(repetitions + 1)
     ]
@@ -67,9 +67,9 @@ def checksum_seconds(size_bytes: int, repetitions: int) -> Seconds:
     memory.copy_(torch.randint(0, 256, (size_bytes,), dtype=torch.uint8))
     return [
         {
-            "copy": _timed(lambda: other.copy_(memory)),
-            "digest": _timed(lambda: digest(memory)),
-            "crc32": _timed(lambda: zlib.crc32(host_bytes(memory))),
+            "copy": timed(lambda: other.copy_(memory)),
+            "digest": timed(lambda: digest(memory)),
+            "crc32": timed(lambda: zlib.crc32(host_bytes(memory))),
         }
         for _ in range(repetitions + 1)
     ][1:]
@@ -89,16 +89,3 @@ def _memory(size_bytes: int, on: str) -> Tensor:
     block = arena.blocks.take(size_bytes)
     assert isinstance(block, Block)
     return arena.view(block)
-
-
-def _timed(call: Callable[[], object]) -> float:
-    _finish()
-    begun_s = time.perf_counter()
-    call()
-    _finish()
-    return time.perf_counter() - begun_s
-
-
-def _finish() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

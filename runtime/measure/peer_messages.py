@@ -28,6 +28,12 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     store_port: _Count
     chunk_s: float  # from the begin of a chunk to that of the next; 0: no chunks
     dirty_share: float  # of the state, that a chunk writes
+    layer_of: str = ""  # a Wan size: chunks write one layer's cache of it instead
+    neighbours: _Count = 0  # sessions of the bundled network that want chunks all the time
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Tell what the neighbours' chunks took since the last time."""
 
 
 class Flat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -46,7 +52,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     command: Command
 
 
-Asked = Setup | Flat | Order
+Asked = Setup | Flat | Order | Watch
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -63,7 +69,22 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     what: str
 
 
-Answered = Said | Mark
+class Watched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Of every chunk of the neighbours, in order."""
+
+    at_s: float
+    chunks_s: list[float]
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A chunk of a ChunkModel's session, so that it can be compared with one that stayed where it was."""
+
+    at_s: float
+    number: _Count
+    mark: bytes
+
+
+Answered = Said | Mark | Watched | Made
 
 _ENCODER = msgspec.msgpack.Encoder()
 ASKED = msgspec.msgpack.Decoder(Asked)

@@ -15,16 +15,14 @@ from functools import cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from runtime.state import sum_kernels
 from runtime.state.ranges import GRANULE_BYTES, Range, Ranges, whole
+from runtime.state.sum_kernels import Words
 
 _WORDS = GRANULE_BYTES // 8
 _PIECE_GRANULES = 8192  # 32 MiB: the products of one piece are held for a moment where there is no dot product
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-Words = NDArray[np.uint64]
 
 
 class GranuleSums:
@@ -32,22 +30,34 @@ class GranuleSums:
 
     def __init__(self, block_bytes: int) -> None:
         assert block_bytes % GRANULE_BYTES == 0, f"block_bytes={block_bytes} must be whole granules of {GRANULE_BYTES}"
-        self._places = _mix(np.arange(1, block_bytes // GRANULE_BYTES + 1, dtype=np.uint64))
-        self._mixed = _mix(self._places)
-        self._digest = int(self._mixed.sum(dtype=np.uint64))
+        self._mixed: Words = np.empty(block_bytes // GRANULE_BYTES, np.uint64)
+        self._digest = int(sum_kernels.of_zeros(self._mixed))
 
     def add(self, memory: Tensor, span: Range) -> None:
         """Sum granules of the block whose bytes `memory` is, instead of what was summed of them before."""
-        first, last = span.start // GRANULE_BYTES, span.end // GRANULE_BYTES
-        sums: Words = granule_sums(memory[span.start : span.end]).cpu().numpy().view(np.uint64)
-        mixed = _mix(sums ^ self._places[first:last])
-        change = int(mixed.sum(dtype=np.uint64)) - int(self._mixed[first:last].sum(dtype=np.uint64))
-        self._mixed[first:last] = mixed
-        self._digest = (self._digest + change) % 2**64
+        first, mixed = self._parts(span)
+        if memory.device.type == "cpu":
+            self._change(sum_kernels.add_words(_words(memory, span), _weights(), first, mixed))
+        else:
+            sums = granule_sums(memory[span.start : span.end]).cpu().numpy().view(np.uint64)
+            self._change(sum_kernels.add_sums(sums, first, mixed))
+
+    def copy(self, source: Tensor, target: Tensor, span: Range) -> None:
+        """Copy granules between two blocks in host memory, and sum them on their way: they are read once."""
+        first, mixed = self._parts(span)
+        words, to = _words(source, span), _words(target, span)
+        self._change(sum_kernels.copy_words(words, to, _weights(), first, mixed))
 
     def digest(self) -> int:
         """Of the whole block; costs nothing, so that nobody stands still for it."""
         return self._digest
+
+    def _parts(self, span: Range) -> tuple[int, Words]:
+        first, last = span.start // GRANULE_BYTES, span.end // GRANULE_BYTES
+        return first, self._mixed[first:last]
+
+    def _change(self, change: np.uint64) -> None:
+        self._digest = (self._digest + int(change)) % 2**64
 
 
 def digest(memory: Tensor, ranges: Ranges | None = None) -> int:
@@ -59,30 +69,38 @@ def digest(memory: Tensor, ranges: Ranges | None = None) -> int:
 
 
 def granule_sums(memory: Tensor) -> Tensor:
-    """One 64-bit sum for each granule of contiguous bytes, computed where they are."""
-    words = memory.view(torch.int64).view(-1, _WORDS)
-    weights = _weights(memory.device)
-    if memory.device.type == "cpu":
-        return torch.mv(words, weights)
-    return sums_of_products(words, weights)  # CUDA has no dot product of integers
+    """One 64-bit sum for each granule of contiguous bytes, computed where they are, with elementwise products.
 
-
-def sums_of_products(words: Tensor, weights: Tensor) -> Tensor:
-    """The same sums with elementwise products."""
+    CUDA has no dot product of integers.
+    """
+    words, weights = memory.view(torch.int64).view(-1, _WORDS), _weights_on(memory.device)
     starts = range(0, len(words), _PIECE_GRANULES)
     pieces = [(words[at : at + _PIECE_GRANULES] * weights).sum(dim=1) for at in starts]
     return torch.cat(pieces) if pieces else words.new_zeros(0)
 
 
 @cache
-def _weights(device: torch.device) -> Tensor:
-    weights = _mix(np.arange(1, _WORDS + 1, dtype=np.uint64)) | np.uint64(1)
-    return torch.from_numpy(weights.view(np.int64)).to(device)
+def warm_up() -> None:
+    """Compile what sums, or load it: the first time takes seconds, which no peer waits for."""
+    memory = torch.zeros(GRANULE_BYTES, dtype=torch.uint8)
+    sums, (span,) = GranuleSums(GRANULE_BYTES), whole(GRANULE_BYTES)
+    sums.copy(memory, torch.zeros_like(memory), span)
+    sums.add(memory, span)
+    if torch.cuda.is_available():
+        sums.add(memory.cuda(), span)
 
 
-def _mix(words: Words) -> Words:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014): one to one, and every bit depends on every other."""
-    mixed = words * _GOLDEN
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+def _words(memory: Tensor, span: Range) -> Words:
+    """The same memory as [granules, words]."""
+    found: Words = memory[span.start : span.end].numpy().view(np.uint64).reshape(-1, _WORDS)
+    return found
+
+
+@cache
+def _weights() -> Words:
+    return sum_kernels.weights_of(_WORDS)
+
+
+@cache
+def _weights_on(device: torch.device) -> Tensor:
+    return torch.from_numpy(_weights().view(np.int64)).to(device)

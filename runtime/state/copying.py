@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from runtime.state.arena import part
-from runtime.state.checksum import GranuleSums
-from runtime.state.ranges import Range, Ranges, cut
+from runtime.state.checksum import GranuleSums, warm_up
+from runtime.state.ranges import Ranges
 
 COPIES_MAX = 4  # in flight per worker
-_PIECE_BYTES = 16 << 20  # smaller ones cost switches between threads, larger ones leave the caches
-_PIECES_MAX = 4
 _POLL_S = 0.0005
 CLOSE_S = 10.0  # for the copies that are under way when a worker ends
 
@@ -86,23 +84,16 @@ class _ThreadCopy:
         return self.there[index].wait(seconds)
 
 
-_Piece = tuple[_ThreadCopy, Range | None]  # None: the copy has no more
-
-
 class ThreadCopies:
-    """Plain copies, one after another, in a thread of their own; a second one sums what has just been read."""
+    """Plain copies, one after another, in a thread of their own, which sums what it copies."""
 
     def __init__(self, copies_max: int = COPIES_MAX) -> None:
+        warm_up()
         self._copies_max = copies_max
         self._queue: queue.Queue[_ThreadCopy | None] = queue.Queue(copies_max + 1)  # the last place is for the end
-        self._copied: queue.Queue[_Piece | None] = queue.Queue(_PIECES_MAX)
         self._in_flight: list[_ThreadCopy] = []
-        self._threads = [
-            threading.Thread(target=run, name=name, daemon=True)
-            for run, name in ((self._copy_all, "copies"), (self._sum_all, "sums of copies"))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._copy_all, name="copies", daemon=True)
+        self._thread.start()
 
     def begin(self, source: Tensor, target: Tensor, layers: Ranges, sums: GranuleSums | None = None) -> Copy | Busy:
         self._in_flight = [copy for copy in self._in_flight if not copy.done()]
@@ -115,27 +106,17 @@ class ThreadCopies:
 
     def close(self) -> None:
         self._queue.put(None, timeout=CLOSE_S)
-        for thread in self._threads:
-            thread.join(CLOSE_S)
+        self._thread.join(CLOSE_S)
 
     def _copy_all(self) -> None:
         while (copy := self._queue.get()) is not None:
             for layer, there in zip(copy.layers, copy.there, strict=True):
-                for piece in cut((layer,), _PIECE_BYTES):
-                    part(copy.target, piece).copy_(part(copy.source, piece))
-                    if copy.sums is not None:
-                        self._copied.put((copy, piece))
+                if copy.sums is None:
+                    part(copy.target, layer).copy_(part(copy.source, layer))
+                else:
+                    copy.sums.copy(copy.source, copy.target, layer)
                 there.set()
-            self._copied.put((copy, None))
-        self._copied.put(None)
-
-    def _sum_all(self) -> None:
-        while (copied := self._copied.get()) is not None:
-            copy, piece = copied
-            if piece is None:
-                copy.all_there.set()
-            elif copy.sums is not None:
-                copy.sums.add(copy.source, piece)
+            copy.all_there.set()
 
 
 class _StreamCopy:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runtime.state.arena import Arena
+from runtime.state.checksum import warm_up
 from runtime.transfer.attempt import (
     LANES_MAX,
     Arrived,
@@ -68,6 +69,7 @@ class Lanes:
         head_of: Callable[[SessionId], bytes],
         settings: LaneSettings | None = None,
     ) -> None:
+        warm_up()
         self._arena, self._ways, self._tell, self._head_of = arena, ways, tell, head_of
         self._settings = settings or LaneSettings()
         self._lanes: dict[AttemptId, _Lane] = {}

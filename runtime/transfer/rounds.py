@@ -3,7 +3,7 @@
 Decides the notes and their limits, and when a state counts as whole; must never know threads or attempts of others.
 
 A round is a note, the bytes of its ranges, and a checksum in a second note if it is the last. The target answers the
-last with a verdict. Between rounds the source says that it still lives.
+last with a verdict. Between rounds, and while it sums everything anew, the source says that it still lives.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Annotated, TypeVar
 import msgspec
 from torch import Tensor
 
-from runtime.state.checksum import GranuleSums, digest
-from runtime.state.ranges import Range, Ranges, at_most, bytes_in, what_is_wrong
+from runtime.state.checksum import GranuleSums
+from runtime.state.ranges import Range, Ranges, at_most, bytes_in, cut, what_is_wrong, whole
 from runtime.transfer.attempt import SendRound
 from runtime.transfer.messages import HEAD_BYTES_MAX, AttemptId
 from runtime.transfer.transport import TransferError, Transport
 
 RANGES_MAX = 8192  # of one round
+RECHECK_BYTES = 1 << 30  # summed anew between two signs of life
 
 Note = TypeVar("Note")
 Progress = Callable[[int], None]  # bytes of this attempt so far
@@ -46,7 +47,7 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True
 
 
 class Alive(msgspec.Struct, frozen=True, array_like=True, tag=True):
-    """Instead of a round: there is nothing to send yet."""
+    """Instead of a round or of the checksum: there is nothing to send yet."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -57,7 +58,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=Tr
 
 _ENCODER = msgspec.msgpack.Encoder()
 _ROUND = msgspec.msgpack.Decoder(Round | Alive)
-_WHOLE = msgspec.msgpack.Decoder(Whole)
+_WHOLE = msgspec.msgpack.Decoder(Whole | Alive)
 _VERDICT = msgspec.msgpack.Decoder(Verdict)
 
 
@@ -85,14 +86,22 @@ class Sender:
         self._transport.send(self._memory, ranges, self._part_done, end_s)
         if not order.last:
             return None
-        whole = digest(self._memory) if recheck else self._sums.digest()
-        self._transport.send_note(_ENCODER.encode(Whole(digest=whole)), end_s)
+        summed = self._summed_anew(end_s) if recheck else self._sums.digest()
+        self._transport.send_note(_ENCODER.encode(Whole(digest=summed)), end_s)
         verdict = _decoded(_VERDICT, self._transport.receive_note(end_s))
-        if verdict.digest != whole:
+        if verdict.digest != summed:
             raise TransferError(
-                "malformed", f"checksum {verdict.digest:016x} at the target, {whole:016x} at the source"
+                "malformed", f"checksum {verdict.digest:016x} at the target, {summed:016x} at the source"
             )
-        return whole
+        return summed
+
+    def _summed_anew(self, end_s: float) -> int:
+        """With signs of life: the largest states take longer than a peer waits for a byte."""
+        sums = GranuleSums(self._memory.numel())
+        for span in cut(whole(self._memory.numel()), RECHECK_BYTES):
+            sums.add(self._memory, span)
+            self.alive(end_s)
+        return sums.digest()
 
     def _part_done(self, span: Range) -> None:
         self._moved += span.end - span.start
@@ -119,12 +128,19 @@ class Receiver:
         self._transport.receive(self._memory, ranges, self._part_done, end_s)
         if not note.last:
             return None
-        theirs = _decoded(_WHOLE, self._transport.receive_note(end_s)).digest
+        theirs = self._whole(end_s).digest
         ours = self._sums.digest()
         self._transport.send_note(_ENCODER.encode(Verdict(digest=ours)), end_s)
         if ours != theirs:
             raise TransferError("malformed", f"checksum {ours:016x} at the target, {theirs:016x} at the source")
         return ours, note.head
+
+    def _whole(self, end_s: float) -> Whole:
+        """The source may sum everything anew before it says so."""
+        while True:
+            note = _decoded(_WHOLE, self._transport.receive_note(end_s))
+            if isinstance(note, Whole):
+                return note
 
     def _checked(self, note: Round) -> Ranges:
         wrong = what_is_wrong(note.ranges, self._memory.numel())

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from runtime.chunk_models.chunk_model import Chunk, ChunkModel, Head, Seat, advanced
 from runtime.chunk_models.emulated import EmulatedChunkModel
+from runtime.chunk_models.layer_cache import LayerCacheChunkModel
+from runtime.chunk_models.transformer.cache import CacheLayout
 from runtime.chunk_models.transformer.chunks import TransformerChunkModel
 from runtime.chunk_models.transformer.configuration import Configuration, Resolution
 from runtime.chunk_models.transformer.network import Network
@@ -58,7 +60,21 @@ def an_emulation(sleep_s: Callable[[float], None] = lambda _: None) -> ChunkMode
     return EmulatedChunkModel(a_fleet(TINY_FLEET), "h100", sleep_s, passes_per_chunk=3, state_share=1.0)
 
 
-CHUNK_MODELS: dict[str, Callable[[], ChunkModel]] = {"transformer": a_transformer, "emulated": an_emulation}
+def a_layer_cache() -> ChunkModel:
+    """Layouts whose runs are one granule and two."""
+    sizes = {"layers": 1, "heads": 2, "head_dim": 16, "sink_chunks": 1, "ring_chunks": 3}
+    layouts = {
+        name: CacheLayout(**sizes, chunk_tokens=tokens, element_bytes=2, page_tokens=1)
+        for name, tokens in (("a", 64), ("b", 128))
+    }
+    return LayerCacheChunkModel(layouts, query_tokens=3)
+
+
+CHUNK_MODELS: dict[str, Callable[[], ChunkModel]] = {
+    "transformer": a_transformer,
+    "emulated": an_emulation,
+    "layer cache": a_layer_cache,
+}
 
 
 @dataclass

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from runtime.state import checksum
+from runtime.state import checksum, sum_kernels
 from runtime.state.checksum import GranuleSums, digest
 from runtime.state.ranges import GRANULE_BYTES, Range
 
@@ -28,13 +29,14 @@ def naive_mix(word: int) -> int:
     return word ^ word >> 31
 
 
-def naive_digest(data: bytes) -> int:
+def naive_digest(data: bytes, first: int = 0) -> int:
+    """Of granules of which the first has this index."""
     total = 0
     for index in range(len(data) // GRANULE_BYTES):
         granule = data[index * GRANULE_BYTES : (index + 1) * GRANULE_BYTES]
         words = [int.from_bytes(granule[at : at + 8], "little") for at in range(0, GRANULE_BYTES, 8)]
         summed = sum(word * (naive_mix(place) | 1) for place, word in enumerate(words, 1)) & _MASK
-        total += naive_mix(summed ^ naive_mix(index + 1))
+        total += naive_mix(summed ^ naive_mix(first + index + 1))
     return total & _MASK
 
 
@@ -44,12 +46,23 @@ def test_it_is_what_its_definition_says(granules: int, seed: int) -> None:
     assert digest(memory) == naive_digest(memory.numpy().tobytes())
 
 
-def test_elementwise_products_give_the_same_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sums_of_elementwise_products_give_the_same_digest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checksum, "_PIECE_GRANULES", 8)
     memory = bytes_of(2 * 8 + 3)
-    words = memory.view(torch.int64).view(-1, GRANULE_BYTES // 8)
-    products = checksum.sums_of_products(words, checksum._weights(memory.device))
-    assert torch.equal(products, checksum.granule_sums(memory))
+    mixed = np.empty(2 * 8 + 3, np.uint64)
+    total = int(sum_kernels.of_zeros(mixed))
+    total += int(sum_kernels.add_sums(checksum.granule_sums(memory).numpy().view(np.uint64), 0, mixed))
+    assert total % 2**64 == digest(memory)
+
+
+def test_what_is_copied_is_summed_on_its_way_and_nothing_else_is_touched() -> None:
+    memory, target = bytes_of(9), bytes_of(9, 2)
+    expected, span = target.clone(), Range(2 * GRANULE_BYTES, 5 * GRANULE_BYTES)
+    expected[span.start : span.end] = memory[span.start : span.end]
+    sums = GranuleSums(memory.numel())
+    sums.copy(memory, target, span)
+    assert torch.equal(target, expected)
+    assert sums.digest() == digest(memory, (span,))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

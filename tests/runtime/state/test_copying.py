@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from runtime.state import copying
 from runtime.state.arena import Arena
 from runtime.state.blocks import Block
 from runtime.state.checksum import GranuleSums, digest
@@ -74,38 +73,33 @@ def test_an_arena_starts_as_zeros_and_only_pins_where_there_is_a_device(memories
     assert memories.host_arena.pinned == torch.cuda.is_available()
 
 
-def test_a_layer_that_is_there_need_not_wait_for_those_behind_it_and_more_copies_are_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The sums of the first copy wait for us; so few pieces may wait for their sums that its last layer waits too."""
-    monkeypatch.setattr(copying, "_PIECE_BYTES", LAYER_BYTES)
-    size = 8 * copying._PIECES_MAX * LAYER_BYTES
+def test_a_layer_that_is_there_need_not_wait_for_those_behind_it_and_more_copies_are_refused() -> None:
+    size = LAYERS * LAYER_BYTES
     memory, copies, gate = Arena(3 * size), copies_for(torch.device("cpu"), 1), Gate(size)
     blocks = [memory.blocks.take(size) for _ in range(3)]
     views = [memory.view(block) for block in blocks if isinstance(block, Block)]
-    half = (Range(0, LAYER_BYTES), Range(LAYER_BYTES, size))
-    copy = copies.begin(views[0], views[1], half, gate)
+    copy = copies.begin(views[0], views[1], layers(), gate)
     assert not isinstance(copy, Busy)
     assert copy.wait_layer(0, PATIENCE_S)
     assert not copy.wait_layer(1, 0.05)
     assert not copy.done()
-    refused = copies.begin(views[1], views[2], half)
+    refused = copies.begin(views[1], views[2], layers())
     assert str(refused) == "1 copies are in flight, and no more may be"
     gate.open.set()
     assert copy.wait(PATIENCE_S)
-    again = copies.begin(views[1], views[2], half)
+    again = copies.begin(views[1], views[2], layers())
     assert not isinstance(again, Busy)
     assert again.wait(PATIENCE_S)
     copies.close()
 
 
 class Gate(GranuleSums):
-    """Sums that wait until somebody lets them go on."""
+    """Behind the first layer, sums that wait until somebody lets them go on."""
 
     def __init__(self, block_bytes: int) -> None:
         super().__init__(block_bytes)
         self.open = threading.Event()
 
-    def add(self, memory: torch.Tensor, span: Range) -> None:
-        assert self.open.wait(PATIENCE_S)
-        super().add(memory, span)
+    def copy(self, source: torch.Tensor, target: torch.Tensor, span: Range) -> None:
+        assert span.start == 0 or self.open.wait(PATIENCE_S)
+        super().copy(source, target, span)

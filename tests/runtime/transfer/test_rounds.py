@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from runtime.state.checksum import digest
-from runtime.state.ranges import GRANULE_BYTES, Range, whole
+from runtime.state.ranges import GRANULE_BYTES, Range, what_is_wrong, whole
+from runtime.transfer import rounds
 from runtime.transfer.attempt import SendRound
 from runtime.transfer.messages import HEAD_BYTES_MAX, AttemptId
-from runtime.transfer.rounds import Receiver, Round, Sender, Whole
+from runtime.transfer.rounds import RANGES_MAX, Receiver, Round, Sender, Whole
 from runtime.transfer.tcp import TcpWay
-from runtime.transfer.transport import TransferError
+from runtime.transfer.transport import NOTE_BYTES_MAX, TransferError
 from tests.runtime.transfer.test_transports import Ends, Side, soon
 
 BLOCK = 16 * GRANULE_BYTES
@@ -85,6 +86,24 @@ def test_writes_that_nobody_told_of_are_found_when_the_whole_is_summed_again(tra
     elsewhere = Range(GRANULE_BYTES, 2 * GRANULE_BYTES)
     with pytest.raises(TransferError, match="checksum"):
         transfer.send(2, elsewhere, last=True, recheck=True)
+
+
+def test_a_target_waits_while_everything_is_summed_again(transfer: Transfer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "RECHECK_BYTES", GRANULE_BYTES)
+    sent, arrived = transfer.send(1, last=True, head=b"head", recheck=True)
+    assert arrived == (sent, b"head")
+    assert sent == digest(transfer.here)
+
+
+def test_the_most_ranges_of_the_largest_state_and_the_largest_head_fit_a_note() -> None:
+    end = 2**48 - GRANULE_BYTES  # what a message may say of a state's size
+    ranges = tuple((start - GRANULE_BYTES, start) for start in range(end, end - RANGES_MAX * 2**14, -(2**14)))
+    note = Round(attempt=2**63 - 1, number=6, ranges=ranges[::-1], last=True, head=bytes(HEAD_BYTES_MAX))
+    encoded = msgspec.msgpack.encode(note)
+    assert len(encoded) <= NOTE_BYTES_MAX
+    assert len(ranges) == RANGES_MAX
+    assert msgspec.msgpack.decode(encoded, type=Round) == note
+    assert what_is_wrong(note.ranges, end) is None
 
 
 def test_a_wrong_checksum_is_told_on_both_sides(transfer: Transfer) -> None:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch._C._distributed_c10d import TCPStore
 
+from runtime.chunk_models.wan_sizes import WAN_SIZES
 from runtime.state.ranges import GRANULE_BYTES, Range, Ranges, bytes_in
 from runtime.transfer.gloo import gloo_way
 from runtime.transfer.greeting import STRANGERS_MAX
@@ -23,6 +24,7 @@ from runtime.transfer.tcp import TcpWay
 from runtime.transfer.transport import NOTE_BYTES_MAX, TransferError, Transport
 from runtime.transfer.ways import Approach, Posted
 from runtime.transfer.wire import Patience
+from tests.runtime.state.vast import vast_memory
 
 BLOCK = 5 << 20
 STALL_S = 0.4
@@ -133,6 +135,24 @@ def test_ranges_arrive_and_nothing_else_is_touched(ends: Ends) -> None:
     received.result()
     assert torch.equal(there, expected)
     assert bytes_in(tuple(parts)) == bytes_in(SPANS)
+    for transport in (sending, receiving):
+        transport.close(finished=True)
+
+
+def test_ranges_far_behind_in_the_largest_state_arrive_where_they_belong(ends: Ends) -> None:
+    size = WAN_SIZES["wan-14b-21"].cache_bytes
+    sending, receiving = ends.connected()
+    here, there = vast_memory(size), vast_memory(size)
+    spans = tuple(Range(start - 2 * GRANULE_BYTES, start + GRANULE_BYTES) for start in (2**31, 2**32, 2**34))
+    spans = (*spans, Range(size - (9 << 20), size))  # more than a part
+    for start, end in spans:
+        here[start:end] = torch.randint(0, 256, (end - start,), dtype=torch.uint8)
+    received = ends.background(receiving.receive, there, spans, nothing, soon(30.0))
+    sending.send(here, spans, nothing, soon(30.0))
+    received.result()
+    for start, end in spans:
+        assert torch.equal(there[start:end], here[start:end])
+        assert int(there[start - 1]) == 0
     for transport in (sending, receiving):
         transport.close(finished=True)
 
