@@ -37,7 +37,7 @@ from tests.runtime.worker.live_sessions import Script, Sink, state_bytes
 from tests.runtime.worker.live_worker import run_live_worker
 
 PATIENCE_S = 60.0
-AHEAD = 3  # chunks that a client takes beyond those it has
+AHEAD = 2  # chunks that a client takes beyond those it has
 
 
 class LiveWorker(Process):
@@ -64,9 +64,7 @@ class LiveWorker(Process):
     def command(self, body: Desired | Migrating) -> None:
         self.fleet.version += 1
         epoch = self.fleet.controller_epoch
-        self.send(
-            Command(controller_epoch=epoch, incarnation=self.incarnation, version=self.fleet.version, body=body)
-        )
+        self.send(Command(controller_epoch=epoch, incarnation=self.incarnation, version=self.fleet.version, body=body))
 
     def take(self, kinds: type[Any] | tuple[type[Any], ...], **fields: object) -> Any:
         """The first report of that kind with these fields, which is taken out; None if there is none yet."""
@@ -110,8 +108,8 @@ class LiveWorker(Process):
 class LiveFleet:
     """Workers, the store where their pairs meet, who owns which session, and the sink of all chunks."""
 
-    def __init__(self, model: str = "tiny", **settings: Any) -> None:
-        self.model, self._settings = model, settings
+    def __init__(self, model: str = "tiny", *, pace_s: float = 0.05, **settings: Any) -> None:
+        self.model, self.pace_s, self._settings = model, pace_s, settings
         self._context = zmq.Context()
         self.router, self.pull = self._context.socket(zmq.ROUTER), self._context.socket(zmq.PULL)
         self.router.set(zmq.ROUTER_MANDATORY, 1)
@@ -132,6 +130,8 @@ class LiveFleet:
         self.silent: set[str] = set()  # workers that the controller does not answer
         self.controller_epoch, self.version, self.attempt, self.question = 1, 0, 0, 0
         self._incarnation = 0
+        self._poor: set[SessionId] = set()  # who has taken chunks and got no new credit yet
+        self._next_credit_s = 0.0
 
     def close(self) -> None:
         for process in [*self.workers.values(), self.store]:
@@ -174,13 +174,18 @@ class LiveFleet:
                 break
             chunk = delivered(frame)
             self.sink.take(chunk)
-            self.give_credit(SessionId(chunk.session_id))
+            self._poor.add(SessionId(chunk.session_id))
         while self.router in ready:
             try:
                 _, frame = self.router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             self._heard(frame)
+        if self._poor and time.monotonic() >= self._next_credit_s:
+            self._next_credit_s = time.monotonic() + self.pace_s
+            for session_id in self._poor:
+                self.give_credit(session_id)
+            self._poor.clear()
 
     def _heard(self, frame: bytes) -> None:
         message = from_worker(frame)
@@ -211,8 +216,14 @@ class LiveFleet:
             worker.send(Renew(controller_epoch=epoch, incarnation=worker.incarnation, sent_s=sent_s))
 
     def open(
-        self, session_id: SessionId, worker: LiveWorker, script: Script, *, lineage: int = 0,
-        encoding: Encoding = "none", credit: int | None = None,
+        self,
+        session_id: SessionId,
+        worker: LiveWorker,
+        script: Script,
+        *,
+        lineage: int = 0,
+        encoding: Encoding = "none",
+        credit: int | None = None,
     ) -> None:
         """A new session; its changes are told at once, and so is what its client takes."""
         ownership = self.owner.get(session_id, ("", 0))[1] + 1

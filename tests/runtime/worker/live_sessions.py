@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
+from torch import Tensor
+
+from runtime.chunk_models.chunk_model import Head
 from runtime.worker.messages import Encoding, Text
 from runtime.worker.process.messages import Delivered
 from scheduler.cluster import SessionId
 from tests.runtime.chunk_models.hosts import Host
 from tests.runtime.worker.live_models import REFERENCES
+
+AT_ONCE = 4  # chunks of a reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,24 +52,26 @@ class Reference:
     def __init__(self, script: Script) -> None:
         self._script = script
         self._digests: list[bytes] = []
+        self._left: tuple[Head, Tensor] | None = None  # the session after those chunks
 
     def digest(self, number: int) -> bytes:
-        if number >= len(self._digests):
-            self._digests = self._compute(max(number + 1, 2 * len(self._digests), 8))
+        while number >= len(self._digests):
+            self._compute(AT_ONCE)
         return self._digests[number]
 
-    def _compute(self, count: int) -> list[bytes]:
-        script = self._script
-        host = _host(script.model).emptied()
-        host.open(host.head("s", script.profile, script.seed, script.prompt))
-        digests = []
-        for number in range(count):
+    def _compute(self, count: int) -> None:
+        script, host = self._script, _host(self._script.model)
+        if self._left is None:
+            host.open(host.head("s", script.profile, script.seed, script.prompt))
+        else:
+            host.put_in(*self._left)
+        for number in range(len(self._digests), len(self._digests) + count):
             for from_chunk, prompt, control in script.changes:
                 if from_chunk == number:
                     host.ask("s", prompt=prompt, control=control)
             host.run_chunks(1, "s")
-            digests.append(hashlib.sha256(host.chunks.pop(("s", number)).tobytes()).digest())
-        return digests
+            self._digests.append(hashlib.sha256(host.chunks.pop(("s", number)).tobytes()).digest())
+        self._left = host.take_out("s")
 
 
 @cache
