@@ -12,6 +12,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from runtime.chunk_models.chunk_model import Head, advanced
+from runtime.transfer.messages import UNREADABLE
 from runtime.worker.messages import Encoding, Open
 from runtime.worker.process.messages import Credit, Steer
 
@@ -99,7 +100,7 @@ def unpacked(head: bytes) -> Carried | str:
     """What another worker has packed; or what is wrong with it."""
     try:
         return _DECODER.decode(head)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         return f"not a head of this version: {error}"
 
 

@@ -19,7 +19,7 @@ from runtime.worker.process.hands import Hands, Parts
 from runtime.worker.process.hearing import Hearing
 from runtime.worker.process.inbox import Inbox
 from runtime.worker.process.outbox import Outbox
-from runtime.worker.process.passes import Blamed, run_pass
+from runtime.worker.process.passes import Blamed
 from scheduler.cluster import SessionId
 
 TICK_S = 0.05  # between two looks at the deadlines of attempts, while there are some
@@ -132,7 +132,7 @@ class Compute:
         running = self._parts.seats.running
         if not running:
             return
-        ended = run_pass(self._parts.model, running)
+        ended = self._parts.passes.run(running)
         if ended.chunks and self._parts.device.device.type == "cuda":
             torch.cuda.current_stream(self._parts.device.device).synchronize()  # a chunk ends when its bytes are there
         seats = {seat.head.session: seat for seat in running}

@@ -33,6 +33,7 @@ from runtime.worker.events import (
 from runtime.worker.messages import Frozen, Report
 from runtime.worker.process.carried import Carried, unpacked
 from runtime.worker.process.delivery import Delivery
+from runtime.worker.process.passes import Passes
 from runtime.worker.process.seats import Seats
 from runtime.worker.sessions import SessionTable
 from scheduler.cluster import SessionId
@@ -45,6 +46,7 @@ class Parts:
     table: SessionTable
     seats: Seats
     model: ChunkModel
+    passes: Passes
     device: Arena
     host: Arena
     lanes: Lanes
@@ -131,7 +133,7 @@ class Hands:
 
     def _forget(self, session_id: SessionId, now_s: float) -> None:
         """Its scratch goes before its block is anybody else's."""
-        self._parts.model.forget(session_id)
+        self._parts.passes.forget(session_id)
         self._parts.delivery.left(session_id)
         if self._parts.seats.remove(session_id):
             self.handle(ChunkEnded(session_id=session_id, dirty=()), now_s)

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from runtime.state.blocks import Room
+from runtime.transfer.messages import UNREADABLE
 from runtime.worker.messages import Command, Encoding, Report
 
 PROTOCOL = 1
@@ -218,15 +219,15 @@ def to_worker(frames: Iterable[bytes]) -> ToWorker | None:
         return None
     try:
         return _TO_WORKER.decode(first)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
 
 
 def from_worker(frame: bytes) -> FromWorker:
-    """Raises `msgspec.MsgspecError`."""
+    """Raises one of `UNREADABLE`."""
     return _FROM_WORKER.decode(frame)
 
 
 def delivered(frame: bytes) -> Delivered:
-    """Raises `msgspec.MsgspecError`."""
+    """Raises one of `UNREADABLE`."""
     return _DELIVERED.decode(frame)

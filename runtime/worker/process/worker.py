@@ -41,6 +41,7 @@ from runtime.worker.process.messages import (
     Said,
 )
 from runtime.worker.process.outbox import ChunkKey, Outbox
+from runtime.worker.process.passes import Passes
 from runtime.worker.process.seats import Seats
 from runtime.worker.process.sockets import SocketThread, Waker
 from runtime.worker.sessions import SessionTable
@@ -141,6 +142,7 @@ class Worker:
             table=table,
             seats=seats,
             model=self._model,
+            passes=Passes(self._model),
             device=self._device,
             host=self._host,
             lanes=Lanes(self._device, self._ways, self._inbox.tell, seats.head_of, lane_settings),

@@ -115,6 +115,7 @@ class LiveFleet:
         self.router.set(zmq.ROUTER_MANDATORY, 1)
         self.router.set(zmq.ROUTER_HANDOVER, 1)
         self.router.set(zmq.MAXMSGSIZE, 1 << 20)
+        self.pull.set(zmq.RCVHWM, 4)
         self.pull.set(zmq.MAXMSGSIZE, 1 << 24)
         ports = [made.bind_to_random_port("tcp://127.0.0.1") for made in (self.router, self.pull)]
         self._controller, self._gateway = (f"tcp://127.0.0.1:{port}" for port in ports)
@@ -130,6 +131,7 @@ class LiveFleet:
         self.silent: set[str] = set()  # workers that the controller does not answer
         self.controller_epoch, self.version, self.attempt, self.question = 1, 0, 0, 0
         self._incarnation = 0
+        self.reads_chunks = True  # whether the gateway does
         self._poor: set[SessionId] = set()  # who has taken chunks and got no new credit yet
         self._next_credit_s = 0.0
 
@@ -167,7 +169,7 @@ class LiveFleet:
     def listen(self, wait_s: float) -> None:
         """Take in all that has come so far."""
         ready = dict(self._poller.poll(int(wait_s * 1000)))
-        while self.pull in ready:
+        while self.pull in ready and self.reads_chunks:
             try:
                 frame = self.pull.recv(zmq.NOBLOCK)
             except zmq.Again:
@@ -256,11 +258,11 @@ class LiveFleet:
             worker.send(steer)
         self.give_credit(session_id)
 
-    def give_credit(self, session_id: SessionId) -> None:
+    def give_credit(self, session_id: SessionId, ahead: int = AHEAD) -> None:
         if session_id not in self.owner:
             return
         worker, limit = self.workers[self.owner[session_id][0]], self.credit[session_id]
-        up_to = self.sink.taken[session_id] + AHEAD
+        up_to = self.sink.taken[session_id] + ahead
         credit = Credit(
             controller_epoch=self.controller_epoch,
             incarnation=worker.incarnation,

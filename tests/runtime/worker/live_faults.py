@@ -27,10 +27,9 @@ _CHANGES: tuple[tuple[int, str | None, str | None], ...] = ((2, "green square", 
 
 
 def revive(fleet: LiveFleet, names: tuple[str, ...], homes: dict[SessionId, str]) -> None:
-    """All of these workers live, and each session is served; where its state was lost, in a new lineage at its home."""
-    fresh = [
-        fleet.start(name, wait=False) for name in names if name not in fleet.workers or not fleet.workers[name].lives
-    ]
+    """All of these workers live, and each session is served; if its state was lost, in a new lineage at its home."""
+    gone = [name for name in names if name not in fleet.workers or not fleet.workers[name].lives]
+    fresh = [fleet.start(name, wait=False) for name in gone]
     assert fleet.until(lambda: all(worker.heartbeat and worker.heartbeat.leased for worker in fresh))
     lost = [session_id for session_id in homes if session_id not in fleet.owner]
     for session_id in lost:

@@ -1,7 +1,7 @@
 """Kills of real workers at random moments: `python -m tests.runtime.worker.random_kills --count 200`.
 
-Decides how many and with which seed; must never weaken what is checked after each. `--every-fault` strikes once with each
-combination of way, victim, signal and share of the transfer instead, with the transformer.
+Decides how many and with which seed; must never weaken what is checked after each. `--every-fault` strikes once with
+each combination of way, victim, signal and share of the transfer instead, with the transformer.
 """
 
 from __future__ import annotations
