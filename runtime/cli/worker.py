@@ -66,11 +66,13 @@ def worker_command(
         os.environ.update(quiet_environment())
         import torch
 
+        from runtime.encode.kinds import kinds_here
         from runtime.worker.process.addresses import store_address
         from runtime.worker.process.config import WorkerConfig
         from runtime.worker.process.models import Wanted
         from runtime.worker.process.run import run_worker
 
+        kinds_here()  # or a missing library would be noticed by the first session that wants to be encoded
         chosen = chosen_device(device)
         torch.set_num_threads(threads)
         config = WorkerConfig(
