@@ -32,7 +32,7 @@ from runtime.worker.process.messages import (
 from tests.e2e.command import EPOCHAL, ROOT, environment, epochal
 from tests.runtime.chunk_models.hosts import TINY, tiny_network
 
-PATIENCE_S = 90.0
+PATIENCE_S = 200.0
 HERE = ("--controller", "tcp://127.0.0.1:7100", "--gateway", "tcp://127.0.0.1:7101", "--device", "cpu")
 Kind = TypeVar("Kind")
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from runtime.chunk_models.chunk_model import Chunk, ChunkProfile
 from runtime.encode.chunk import EncodedChunk, FinishedChunk, Form, refusal_of_form
 from runtime.encode.events import Dropped, Report
-from runtime.encode.kinds import kinds_here, refusal_of_kind
+from runtime.encode.kinds import OpenEncoder, kinds_here, open_encoder, refusal_of_kind
 from runtime.encode.limits import Limits
 from runtime.encode.thread import EncodeThread
 from runtime.transfer.messages import REASON_MAX
@@ -33,10 +33,11 @@ class Delivery:
         say: Callable[[Undelivered], None],
         named: Callable[[ChunkKey, int], Delivered],
         limits: Limits | None = None,
+        opened: OpenEncoder = open_encoder,
     ) -> None:
         self._outbox, self._say, self._named = outbox, say, named
         self._limits = limits or Limits()
-        self._encode = EncodeThread(self._encoded, self._heard, limits=self._limits)
+        self._encode = EncodeThread(self._encoded, self._heard, limits=self._limits, opened=opened)
         self._full: dict[SessionId, tuple[FinishedChunk, ...]] = {}  # for which the encode thread has no room yet
         self._lock = threading.Lock()
         self._failed: set[SessionId] = set()  # whose encoder has failed: nobody gets what they would compute

@@ -115,7 +115,6 @@ class LiveFleet:
         self.router.set(zmq.ROUTER_MANDATORY, 1)
         self.router.set(zmq.ROUTER_HANDOVER, 1)
         self.router.set(zmq.MAXMSGSIZE, 1 << 20)
-        self.pull.set(zmq.RCVHWM, 4)
         self.pull.set(zmq.MAXMSGSIZE, 1 << 24)
         ports = [made.bind_to_random_port("tcp://127.0.0.1") for made in (self.router, self.pull)]
         self._controller, self._gateway = (f"tcp://127.0.0.1:{port}" for port in ports)
@@ -131,7 +130,6 @@ class LiveFleet:
         self.silent: set[str] = set()  # workers that the controller does not answer
         self.controller_epoch, self.version, self.attempt, self.question = 1, 0, 0, 0
         self._incarnation = 0
-        self.reads_chunks = True  # whether the gateway does
         self._poor: set[SessionId] = set()  # who has taken chunks and got no new credit yet
         self._next_credit_s = 0.0
 
@@ -139,6 +137,13 @@ class LiveFleet:
         for process in [*self.workers.values(), self.store]:
             process.end()
         self._context.destroy(linger=0)
+
+    def close_gateway(self) -> None:
+        """Whoever is connected stays so, and nobody else gets through."""
+        self.pull.unbind(self._gateway)
+
+    def open_gateway(self) -> None:
+        self.pull.bind(self._gateway)
 
     def start(self, name: str, *, wait: bool = True, **changes: Any) -> LiveWorker:
         """A worker, or a new incarnation of one that is gone; `wait`: until it has been adopted."""
@@ -169,7 +174,7 @@ class LiveFleet:
     def listen(self, wait_s: float) -> None:
         """Take in all that has come so far."""
         ready = dict(self._poller.poll(int(wait_s * 1000)))
-        while self.pull in ready and self.reads_chunks:
+        while self.pull in ready:
             try:
                 frame = self.pull.recv(zmq.NOBLOCK)
             except zmq.Again:
