@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from types import FrameType
@@ -52,7 +53,8 @@ def _stop_on_signals(worker: Worker, told: Callable[[str], None]) -> None:
         for again in (signal.SIGINT, signal.SIGTERM):
             signal.signal(again, signal.SIG_DFL)  # the second one does not wait
         told(f"{signal.Signals(number).name}: finishing the chunks in progress")
-        worker.stop()
+        # Not here: this thread may hold the lock of the very event that is to be set.
+        threading.Thread(target=worker.stop, name="stop").start()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

@@ -45,5 +45,5 @@ def run_live_worker(config: WorkerConfig, model: str, pipe: Connection) -> None:
     settings = LaneSettings(lanes_max=config.lanes_max, stall_s=STALL_S, progress=Striking(pipe))
     worker = Worker(config, MODELS[model](), settings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
+    signal.signal(signal.SIGTERM, lambda _number, _frame: threading.Thread(target=worker.stop).start())
     sys.exit(worker.run())
