@@ -22,9 +22,10 @@ def parts_are_there() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in _PARTS:
+        part = (error.name or "").partition(".")[0]
+        if part not in _PARTS:
             raise
-        raise BadInputError.of(error.name, "is not installed; pip install 'epochal[runtime]'") from None
+        raise BadInputError.of(part, "is not installed; pip install 'epochal[runtime]'") from None
 
 
 def chosen_device(name: str) -> torch.device:

@@ -62,12 +62,17 @@ def worker_command(
     """Compute the chunks of sessions on one device, as a controller says."""
     with told(), parts_are_there():
         from runtime.transfer.quiet import quiet_environment
+        from runtime.worker.process.addresses import check_address, store_address
 
+        _check_name(name)
+        curve = _keys(keys, server_key)
+        check_address("--controller", controller, has_keys=curve is not None)
+        check_address("--gateway", gateway, has_keys=curve is not None)
+        where = store_address("--store", store) if store else None
         os.environ.update(quiet_environment())
         import torch
 
         from runtime.encode.kinds import kinds_here
-        from runtime.worker.process.addresses import store_address
         from runtime.worker.process.config import WorkerConfig
         from runtime.worker.process.models import Wanted
         from runtime.worker.process.run import run_worker
@@ -76,15 +81,15 @@ def worker_command(
         chosen = chosen_device(device)
         torch.set_num_threads(threads)
         config = WorkerConfig(
-            name=_name(name, str(chosen)),
+            name=name or f"{socket.gethostname()[:32]}-{chosen}-{os.getpid()}",
             incarnation=time.time_ns(),
             controller=controller,
             gateway=gateway,
             device=str(chosen),
             device_bytes=device_memory_mib * _MIB,
             host_bytes=host_memory_mib * _MIB,
-            store=store_address("--store", store) if store else None,
-            keys=_keys(keys, server_key),
+            store=where,
+            keys=curve,
             coalesce_max=coalesce_max,
             sessions_max=sessions_max,
             lease_s=lease_s,
@@ -104,10 +109,9 @@ def _silent(line: str) -> None:
     """Nobody wants to hear it."""
 
 
-def _name(name: str, device: str) -> str:
+def _check_name(name: str) -> None:
     if len(name) > _LONGEST_NAME:
         raise BadInputError.of("--name", f"has {len(name)} characters; it must have at most {_LONGEST_NAME}")
-    return name or f"{socket.gethostname()[:32]}-{device}-{os.getpid()}"
 
 
 def _keys(own: Path | None, server: Path | None) -> CurveKeys | None:

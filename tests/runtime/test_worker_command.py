@@ -125,14 +125,16 @@ def test_with_keys_nobody_else_is_spoken_to(weights: Path, tmp_path: Path) -> No
     """A worker with the wrong server's key does not get through; the one with the right key does."""
     server_public, server_secret = map(Path, create_certificates(tmp_path, "server"))
     _, own = map(Path, create_certificates(tmp_path, "worker"))
-    options = ("--weights", weights, "--quiet", *SMALL, "--keys", own)
-    with a_worker(*options, "--server-key", server_public, secret=server_secret) as (ends, process):
+    options = ("--weights", weights, *SMALL, "--keys", own)
+    with a_worker(*options, "--quiet", "--server-key", server_public, secret=server_secret) as (ends, process):
         assert ends.hear(Hello).profiles
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
     own_public = tmp_path / "worker.key"
     with a_worker(*options, "--server-key", own_public, secret=server_secret) as (ends, process):
-        assert not ends.controller.poll(8000)
+        assert process.stderr is not None
+        assert "MiB for states" in process.stderr.readline()
+        assert not ends.controller.poll(4000)
         assert process.poll() is None  # it goes on trying
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0

@@ -16,7 +16,6 @@ from types import FrameType
 import torch
 
 from runtime.worker.process import models
-from runtime.worker.process.addresses import check_address
 from runtime.worker.process.config import WorkerConfig
 from runtime.worker.process.memory import Given, mib, sizes
 from runtime.worker.process.models import Wanted
@@ -30,8 +29,6 @@ def run_worker(
 
     SIGTERM and Ctrl-C end it as it should. Raises `BadInputError`.
     """
-    check_address("--controller", config.controller, has_keys=config.keys is not None)
-    check_address("--gateway", config.gateway, has_keys=config.keys is not None)
     loaded = models.load(wanted)
     needed = loaded.workspace_bytes(config.coalesce_max) if workspace_bytes is None else workspace_bytes
     given = _given(config, wanted.device)
