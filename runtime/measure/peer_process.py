@@ -27,7 +27,7 @@ from runtime.measure.peer_messages import (
     write,
 )
 from runtime.transfer.messages import Migrating
-from runtime.transfer.nccl import quiet_environment
+from runtime.transfer.quiet import quiet_environment
 from runtime.worker.messages import Command, Desired
 
 ANSWER_S = 180.0  # for the slowest answer
