@@ -21,6 +21,7 @@ from runtime.cli.simulate import SIMULATE_COMMAND, simulate_command
 from runtime.cli.step import STEP_COMMAND, step_command
 from runtime.cli.trace import app as trace_app
 from runtime.cli.whatif import WHATIF_COMMAND, whatif_command
+from runtime.cli.worker import WORKER_COMMAND, worker_command
 
 _SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False}
 
@@ -34,6 +35,7 @@ app.command("step", **STEP_COMMAND)(step_command)
 app.command("explain", **EXPLAIN_COMMAND)(explain_command)
 app.command("diff", **DIFF_COMMAND)(diff_command)
 app.command("profile", **PROFILE_COMMAND)(profile_command)
+app.command("worker", **WORKER_COMMAND)(worker_command)
 app.add_typer(trace_app, name="trace")
 
 

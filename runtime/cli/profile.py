@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runtime.chunk_models.measured_fleet import MeasuredDevice, MeasuredProfile, fleet_text
+from runtime.cli.devices import chosen_device, parts_are_there
 from runtime.cli.errors import told
 from runtime.cli.output import OutputFormat, figure, print_columns, print_json, print_rows
 from runtime.cli.progress import shown_rounds
@@ -37,8 +38,6 @@ _EPILOG = (
 
 PROFILE_COMMAND: dict[str, Any] = {"epilog": _EPILOG}
 
-_PARTS = ("torch", "msgspec", "safetensors")  # of the extra `runtime` that are needed here
-
 
 def profile_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="Fleet file to write (YAML).")] = Path(
@@ -54,14 +53,14 @@ def profile_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Measure how long chunks take on this device, per profile and batch, and write a fleet file."""
-    with told(), _parts_are_there():
+    with told(), parts_are_there():
         from runtime.chunk_models.measure import Plan, copy_gb_s, measure
         from runtime.chunk_models.transformer.chunks import TransformerChunkModel
         from runtime.chunk_models.transformer.weights import load, load_bundled
 
         if not output.parent.is_dir():
             raise BadInputError.of("-o", f"{output.parent} must be a folder; make it first")
-        chosen = _device(device)
+        chosen = chosen_device(device)
         begun_s = time.perf_counter()
         network = load_bundled() if weights is None else load(weights)
         with _threads(threads):
@@ -89,16 +88,6 @@ def profile_command(
 
 
 @contextmanager
-def _parts_are_there() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in _PARTS:
-            raise
-        raise BadInputError.of(error.name, "is not installed; pip install 'epochal[runtime]'") from None
-
-
-@contextmanager
 def _threads(count: int) -> Iterator[None]:
     import torch
 
@@ -108,22 +97,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise BadInputError.of("--device", f'"{name}" must be cpu, cuda or cuda:N') from None
-    if chosen.type not in ("cpu", "cuda"):
-        raise BadInputError.of("--device", f'"{name}" must be cpu, cuda or cuda:N')
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise BadInputError.of(
-            "--device", f'"{name}" is not there; torch sees {torch.cuda.device_count()} CUDA devices'
-        )
-    return chosen
 
 
 def _type_name(device: torch.device) -> str:

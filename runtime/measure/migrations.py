@@ -22,7 +22,7 @@ from torch._C._distributed_c10d import TCPStore
 from runtime.measure.peer_messages import ANSWERED, Answered, Flat, Mark, Order, Said, Setup, read, write
 from runtime.transfer import messages as m
 from runtime.transfer.messages import Route, Way
-from runtime.transfer.nccl import quiet_environment
+from runtime.transfer.quiet import quiet_environment
 from runtime.worker.messages import Close, Closed, Command, Desired, Moved, Open
 from scheduler.cluster import SessionId
 

@@ -29,6 +29,8 @@ _Token = Annotated[bytes, Meta(max_length=TOKEN_BYTES)]
 _Seconds = Annotated[float, Meta(gt=0, le=3600)]
 Reason = Annotated[str, Meta(max_length=1024)]
 REASON_MAX = 1024
+# What msgspec raises for bytes that are no message: its own errors, text that is no UTF-8, and nesting without an end.
+UNREADABLE: tuple[type[Exception], ...] = (ValueError, RecursionError)
 
 
 class Route(Struct, frozen=True, kw_only=True, array_like=True):

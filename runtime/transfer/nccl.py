@@ -3,16 +3,15 @@
 Decides how a group is made, waited for and given up, so that one death does not become two; must never know what
 travels.
 
-NCCL left alone kills a process whose peer has died. So its watchdog neither aborts nor exits (`quiet_environment`), a
-wait polls with a deadline of ours, an abort runs in a thread that may hang without anybody waiting for it, and whoever
-decides falls back on TCP.
+NCCL left alone kills a process whose peer has died. So its watchdog neither aborts nor exits (the environment of
+`runtime.transfer.quiet` says so), a wait polls with a deadline of ours, an abort runs in a thread that may hang without
+anybody waiting for it, and whoever decides falls back on TCP.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -27,17 +26,6 @@ from runtime.transfer.wire import Patience
 _POLL_S = 0.0005
 _ABORT_S = 10.0  # for an abort that hangs, after which it is left alone
 _TIMEOUT = timedelta(hours=1)  # the watchdog's, never reached: deadlines are ours
-
-
-def quiet_environment(*, loopback: bool = True) -> Mapping[str, str]:
-    """What a worker's process must have in its environment before torch is imported."""
-    quiet = {
-        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0",
-        "TORCH_NCCL_ENABLE_MONITORING": "0",
-        "TORCH_NCCL_DUMP_ON_TIMEOUT": "0",
-        "NCCL_MAX_CTAS": "4",  # a transfer leaves the multiprocessors to the chunks
-    }
-    return quiet | ({"NCCL_SOCKET_IFNAME": "lo", "NCCL_IB_DISABLE": "1"} if loopback else {})
 
 
 class NcclBackend:

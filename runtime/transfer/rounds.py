@@ -17,7 +17,7 @@ from torch import Tensor
 from runtime.state.checksum import GranuleSums, digest
 from runtime.state.ranges import Range, Ranges, at_most, bytes_in, what_is_wrong
 from runtime.transfer.attempt import SendRound
-from runtime.transfer.messages import HEAD_BYTES_MAX, AttemptId
+from runtime.transfer.messages import HEAD_BYTES_MAX, UNREADABLE, AttemptId
 from runtime.transfer.transport import TransferError, Transport
 
 RANGES_MAX = 8192  # of one round
@@ -151,5 +151,5 @@ def _ranges(note: Round) -> Ranges:
 def _decoded(decoder: msgspec.msgpack.Decoder[Note], note: bytes) -> Note:
     try:
         return decoder.decode(note)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise TransferError("malformed", f"not a note that belongs here: {error}") from error

@@ -5,7 +5,7 @@ Decides the fields, their limits and the fence around every command; must never 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -15,12 +15,28 @@ _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
+Encoding = Literal["none", "h264", "mjpeg"]  # none: frames as they are
+
+
+class Text(Struct, frozen=True, kw_only=True, array_like=True):
+    """What a session is to show, and how its chunks are delivered. What does not fit the ChunkModel is refused."""
+
+    profile: _Name
+    seed: _Count
+    prompt: Annotated[str, Meta(max_length=4096)]
+    control: Annotated[str, Meta(max_length=64)] = ""
+    lineage: _Count = 0
+    encoding: Encoding = "none"
+    scale: Annotated[int, Meta(ge=1, le=64)] = 1  # of encoded pictures: each pixel a square of so many
+
+
 class Open(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """A new session, without a state yet."""
 
     session_id: _Name
     state_bytes: Annotated[int, Meta(ge=1, lt=2**48)]
     ownership: _Count
+    text: Text | None = None  # whoever computes needs it; whoever only keeps books does not
 
 
 class Demand(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -51,7 +67,7 @@ class Close(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 Desired = Open | Demand | Suspend | Resume | Close
 
 
-class Command(Struct, frozen=True, kw_only=True, array_like=True):
+class Command(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """One thing that a worker is told.
 
     Older controllers and other incarnations of the worker are not listened to. What is desired comes from plans, whose
@@ -92,4 +108,29 @@ class Lost(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     reason: Reason
 
 
-Report = Moved | Refused | Closed | Lost | MigrationReport
+class Frozen(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """Said before `Sent`: the state that leaves is that before this chunk, and the source delivers all earlier ones."""
+
+    session_id: _Name
+    attempt: _Count
+    chunk_number: _Count
+
+
+class Steered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """Changes of prompt and control up to this serial are part of the session from now on, wherever it goes."""
+
+    session_id: _Name
+    serial: _Count
+
+
+class Undelivered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """Chunks that were computed and that nobody will get: `count` of them from `number` on."""
+
+    session_id: _Name
+    lineage: _Count
+    number: _Count
+    count: _Count
+    reason: Reason
+
+
+Report = Moved | Refused | Closed | Lost | Frozen | Steered | Undelivered | MigrationReport

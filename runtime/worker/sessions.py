@@ -55,6 +55,11 @@ class SessionTable:
         return self._books.lanes
 
     @property
+    def controller_epoch(self) -> int:
+        """Of the newest controller that has spoken."""
+        return self._controller_epoch
+
+    @property
     def runnable(self) -> tuple[SessionId, ...]:
         """Who may take part in the next round; at its begin, ask again."""
         return tuple(record.session_id for record in self._books.records.values() if self._may_run(record))
@@ -68,13 +73,19 @@ class SessionTable:
             if record.outgoing is not None:
                 self._migrations.round_begun(record)
 
+    def hears(self, controller_epoch: int, incarnation: int) -> bool:
+        """Whether that controller means this worker, and no newer one has spoken; otherwise it is ignored."""
+        if incarnation != self._incarnation or controller_epoch < self._controller_epoch:
+            self.ignored += 1
+            return False
+        if controller_epoch > self._controller_epoch:
+            self._controller_epoch, self._version = controller_epoch, 0
+        return True
+
     def command(self, command: Command, now_s: float) -> Steps:
         """What the controller says, unless somebody newer has spoken."""
-        if command.incarnation != self._incarnation or command.controller_epoch < self._controller_epoch:
-            self.ignored += 1
+        if not self.hears(command.controller_epoch, command.incarnation):
             return ()
-        if command.controller_epoch > self._controller_epoch:
-            self._controller_epoch, self._version = command.controller_epoch, 0
         body = command.body
         if isinstance(body, Open | Demand | Suspend | Resume | Close):
             if command.version < self._version:

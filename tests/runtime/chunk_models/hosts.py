@@ -102,8 +102,13 @@ class Host:
             seat = self.seats[chunk.session]
             assert chunk.number == seat.head.chunk_number
             self.chunks[chunk.session, chunk.number] = chunk.frames
-            self.seats[chunk.session] = Seat(head=advanced(seat.head), offset=seat.offset)
+            self.advance(chunk.session)
         return found
+
+    def advance(self, session: str) -> None:
+        """Its chunk is complete."""
+        seat = self.seats[session]
+        self.seats[session] = Seat(head=advanced(seat.head), offset=seat.offset)
 
     def run_chunks(self, count: int, *sessions: str) -> None:
         for _ in range(count * self.model.passes_per_chunk):

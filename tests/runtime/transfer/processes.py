@@ -35,7 +35,9 @@ from tests.runtime.transfer.toy_model import state_after
 
 PATIENCE_S = 30.0
 _CONTEXT = get_context("forkserver")  # torch is imported once, before anything has threads
-_CONTEXT.set_forkserver_preload(["torch", "torch.distributed", "tests.runtime.transfer.small_worker"])
+_CONTEXT.set_forkserver_preload(
+    ["torch", "torch.distributed", "tests.runtime.transfer.small_worker", "tests.runtime.worker.live_worker"]
+)
 
 
 Kinds = type[Any] | tuple[type[Any], ...]
@@ -58,6 +60,10 @@ class Process:
     @property
     def lives(self) -> bool:
         return self._process.is_alive()
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.exitcode
 
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

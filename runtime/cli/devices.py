@@ -1,0 +1,44 @@
+"""What commands need that compute on a device: the optional libraries, and the device itself.
+
+Decides what is said where one of them is missing; must never import torch before it is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from traces.errors import BadInputError
+
+if TYPE_CHECKING:
+    import torch
+
+_PARTS = ("av", "msgspec", "safetensors", "torch", "zmq")  # of the extra `runtime`
+
+
+@contextmanager
+def parts_are_there() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in _PARTS:
+            raise
+        raise BadInputError.of(error.name, "is not installed; pip install 'epochal[runtime]'") from None
+
+
+def chosen_device(name: str) -> torch.device:
+    """That of `--device`; without a name, CUDA where there is one. Raises `BadInputError`."""
+    import torch
+
+    try:
+        chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise BadInputError.of("--device", f'"{name}" must be cpu, cuda or cuda:N') from None
+    if chosen.type not in ("cpu", "cuda"):
+        raise BadInputError.of("--device", f'"{name}" must be cpu, cuda or cuda:N')
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise BadInputError.of(
+            "--device", f'"{name}" is not there; torch sees {torch.cuda.device_count()} CUDA devices'
+        )
+    return chosen

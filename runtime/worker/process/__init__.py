@@ -1,0 +1,1 @@
+"""The process around a worker's table of sessions: threads, sockets, and the ChunkModel that computes."""

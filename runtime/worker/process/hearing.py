@@ -1,0 +1,180 @@
+"""What follows from a message of the controller, and from an event of the worker's own threads.
+
+Decides what is refused before the table of sessions hears of it: what the ChunkModel, the encoder or a bound forbids;
+must never know how a message came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from msgspec.structs import replace
+
+from runtime.state.blocks import Block
+from runtime.transfer.attempt import Arrived, LaneFailed
+from runtime.transfer.messages import REASON_MAX, Nack, Prepare
+from runtime.worker.books import Record
+from runtime.worker.events import Event
+from runtime.worker.messages import Command, Open, Refused, Steered
+from runtime.worker.process.carried import CHANGES_MAX, Carried, opened, unpacked
+from runtime.worker.process.hands import Hands, Parts
+from runtime.worker.process.inbox import Told
+from runtime.worker.process.lease import Lease
+from runtime.worker.process.messages import AskInventory, Credit, Held, Renew, Steer, WantKeyFrame
+from scheduler.cluster import SessionId
+
+_UNSTEERABLE = ("frozen", "incoming", "received", "lost")  # what it would change is not here, or on its way elsewhere
+
+
+class Hearing:
+    """Used by the compute thread alone, between two passes."""
+
+    def __init__(
+        self, parts: Parts, hands: Hands, lease: Lease, sessions_max: int, tell_all: Callable[[int], None]
+    ) -> None:
+        self._parts, self._hands, self._sessions_max, self._tell_all = parts, hands, sessions_max, tell_all
+        self.lease = lease
+
+    def hear(self, told: Told, now_s: float) -> None:
+        match told:
+            case Command() | Steer() | Credit() | WantKeyFrame() | Renew() | AskInventory():
+                if self._parts.table.hears(told.controller_epoch, told.incarnation):
+                    self._message(told, now_s)
+            case Arrived():
+                self._hands.handle(self._checked(told), now_s)
+            case _:
+                self._hands.handle(told, now_s)
+
+    def held(self) -> tuple[Held, ...]:
+        """Everybody who is here."""
+        return tuple(self._held(record) for record in self._parts.table.records.values())
+
+    def _message(self, message: Command | Steer | Credit | WantKeyFrame | Renew | AskInventory, now_s: float) -> None:
+        match message:
+            case Command():
+                self._command(message, now_s)
+            case Steer():
+                self._steer(message)
+            case Credit():
+                session_id = SessionId(message.session_id)
+                carried = self._parts.seats.get(session_id)
+                if carried is not None:
+                    self._parts.seats.put(session_id, carried.credited(message))
+            case WantKeyFrame():
+                self._parts.delivery.want_key_frame(SessionId(message.session_id))
+            case Renew():
+                self.lease = self.lease.renewed(message.sent_s, now_s)
+            case AskInventory():
+                self._tell_all(message.question)
+            case _:
+                assert_never(message)
+
+    def _command(self, command: Command, now_s: float) -> None:
+        body = command.body
+        if isinstance(body, Open) and SessionId(body.session_id) not in self._parts.table.records:
+            carried = self._opened(body)
+            if isinstance(carried, str):
+                self._parts.say(Refused(session_id=body.session_id, reason=carried[:REASON_MAX]))
+                return
+            self._parts.seats.put(carried[0], carried[1])
+            self._hands.do(self._parts.table.command(command, now_s), now_s)
+            if carried[0] not in self._parts.table.records:  # there was no room, or the plan was an old one
+                self._parts.seats.remove(carried[0])
+            return
+        if isinstance(body, Prepare) and SessionId(body.session_id) not in self._parts.table.records:
+            full = self._no_place()
+            if full is not None:
+                self._parts.say(Nack(session_id=body.session_id, attempt=body.attempt, reason=full))
+                return
+        self._hands.do(self._parts.table.command(command, now_s), now_s)
+
+    def _no_place(self) -> str | None:
+        count = len(self._parts.table.records)
+        if count < self._sessions_max:
+            return None
+        return f"{count} sessions are here; sessions_max={self._sessions_max}"
+
+    def _echo(self, carried: Carried) -> str | None:
+        if not self._parts.delivery.has_chunks(SessionId(carried.head.session)):
+            return None
+        return "chunks of a session of that name that was here before are still on their way"
+
+    def _opened(self, desired: Open) -> tuple[SessionId, Carried] | str:
+        model = self._parts.model
+        carried = opened(desired, model.revision)
+        if isinstance(carried, str):
+            return carried
+        refusal = self._no_place() or self._echo(carried) or model.refusal(carried.head)
+        if refusal is not None:
+            return refusal
+        profile = model.profiles[carried.head.profile]
+        if desired.state_bytes != profile.state_bytes:
+            return f"state_bytes={desired.state_bytes} must be {profile.state_bytes} for profile {profile.name}"
+        return self._parts.delivery.refusal(carried, profile) or (SessionId(desired.session_id), carried)
+
+    def _steer(self, steer: Steer) -> None:
+        """What is answered is part of the session; what is not comes again, here or where the session is by then."""
+        session_id = SessionId(steer.session_id)
+        carried, record = self._parts.seats.get(session_id), self._parts.table.records.get(session_id)
+        if carried is None or record is None or record.state in _UNSTEERABLE:
+            return
+        steered = carried.steered(steer)
+        refusal = self._parts.model.refusal(carried.with_change(steer))
+        if steered is None:
+            refusal = f"{CHANGES_MAX} changes wait for their chunks, and no more may"
+        if steered is None or refusal is not None:
+            reason = f"change {steer.serial}: {refusal}"[:REASON_MAX]
+            self._parts.say(Refused(session_id=steer.session_id, reason=reason))
+            return
+        self._parts.seats.put(session_id, steered)
+        self._parts.say(Steered(session_id=steer.session_id, serial=steered.serial))
+
+    def _checked(self, event: Arrived) -> Event:
+        """A state that this ChunkModel cannot continue fails before anybody counts on it."""
+        records = self._parts.table.records.values()
+        arrived = (record for record in records if record.incoming and record.incoming.attempt == event.attempt)
+        record = next(arrived, None)
+        wrong = None if record is None else self._what_is_wrong(record, unpacked(event.head))
+        return event if wrong is None else LaneFailed(attempt=event.attempt, reason=wrong[:REASON_MAX])
+
+    def _what_is_wrong(self, record: Record, carried: Carried | str) -> str | None:
+        if isinstance(carried, str):
+            return carried
+        if carried.head.session != record.session_id:
+            return f"the head is that of session {carried.head.session!r}"
+        refusal = self._parts.model.refusal(carried.head)
+        if refusal is not None:
+            return refusal
+        profile = self._parts.model.profiles[carried.head.profile]
+        assert isinstance(record.device, Block)
+        if record.device.size_bytes < profile.state_bytes:
+            return f"a block of {record.device.size_bytes} bytes is too small for profile {profile.name}"
+        return self._parts.delivery.refusal(carried, profile)
+
+    def _held(self, record: Record) -> Held:
+        attempt = None
+        if record.outgoing is not None:
+            attempt = record.outgoing.attempt
+        elif record.incoming is not None:
+            attempt = record.incoming.attempt
+        held = Held(
+            session_id=record.session_id,
+            state=record.state,
+            state_bytes=record.state_bytes,
+            ownership=record.ownership,
+            active=record.active,
+            attempt=attempt,
+        )
+        carried = self._parts.seats.get(record.session_id)
+        return held if carried is None else _with_text(held, carried)
+
+
+def _with_text(held: Held, carried: Carried) -> Held:
+    return replace(
+        held,
+        lineage=carried.head.lineage,
+        chunk_number=carried.head.chunk_number,
+        serial=carried.serial,
+        profile=carried.head.profile,
+    )
