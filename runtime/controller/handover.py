@@ -59,6 +59,8 @@ class Progress:
     ready: Route | None = None
     sent: int | None = None
     staged: int | None = None
+    frozen_at: int | None = None  # the number of the chunk that the session stands still before
+    taken: int = 0  # chunks below this have been delivered
     gone: frozenset[Side] = frozenset()
 
     def side(self, worker: str) -> Side | None:
@@ -71,6 +73,11 @@ class Progress:
     def both_agree(self) -> bool | None:
         """Whether what was sent is what has arrived; None until both have said."""
         return None if self.sent is None or self.staged is None else self.sent == self.staged
+
+    @property
+    def all_delivered(self) -> bool:
+        """Nothing that only the source has would be missing if it went."""
+        return self.frozen_at is not None and self.taken >= self.frozen_at
 
     @property
     def over(self) -> bool:

@@ -16,6 +16,7 @@ from runtime.journal.rules import after
 from runtime.journal.truth import Handover, Truth
 from runtime.transfer import messages as said
 from runtime.transfer.messages import Horizon, MigrationReport, Side, Way
+from runtime.worker.messages import Frozen
 
 _OTHER: Mapping[Side, Side] = {"source": "target", "target": "source"}
 
@@ -101,7 +102,14 @@ class Handovers:
         after(truth, [prepared])
         return self._now(progress, now_s, prepared)
 
-    def hear(self, truth: Truth, worker: str, report: MigrationReport, now_s: float) -> Outcome:
+    def chunks_taken(self, truth: Truth, session_id: str, up_to: int, now_s: float) -> Outcome:
+        """Whoever delivers chunks has taken all of the session's lineage below this one."""
+        for progress in self.under_way:
+            if progress.session_id == session_id and progress.phase == "prepared":
+                return self._checked(truth, replace(progress, taken=max(progress.taken, up_to)), now_s)
+        return Outcome()
+
+    def hear(self, truth: Truth, worker: str, report: MigrationReport | Frozen, now_s: float) -> Outcome:
         """What a worker says of an attempt; of one that is over, nothing follows."""
         progress = self._progress.get(report.attempt)
         side = None if progress is None else progress.side(worker)
@@ -110,6 +118,8 @@ class Handovers:
         match report:
             case said.Ready() if side == "target" and progress.phase == "prepared":
                 return self._now(replace(progress, ready=report.route), now_s)
+            case Frozen() if side == "source" and progress.phase == "prepared":
+                return self._checked(truth, replace(progress, frozen_at=report.chunk_number), now_s)
             case said.Sent() if side == "source" and progress.phase == "prepared":
                 return self._checked(truth, replace(progress, sent=report.digest), now_s)
             case said.Staged() if side == "target" and progress.phase == "prepared":
@@ -209,12 +219,12 @@ class Handovers:
         return Outcome(records=records, sends=progress.words(horizon=min(self._progress) - 1))
 
     def _checked(self, truth: Truth, progress: Progress, now_s: float) -> Outcome:
-        """The commit, once both sides name the same checksum."""
-        if progress.both_agree is None:
-            return self._quietly(progress)
-        if not progress.both_agree:
+        """The commit, once both sides name the same checksum and the source has nothing left to deliver."""
+        if progress.both_agree is False:
             self._pairs.failed(progress.source, progress.target)
             return self._abort(progress, now_s)
+        if not (progress.both_agree and progress.all_delivered):
+            return self._quietly(progress)
         committed = Committed(attempt=progress.attempt)
         ownership = after(truth, [committed]).sessions[progress.session_id].ownership
         return self._now(replace(progress, phase="committed", ownership=ownership), now_s, committed)

@@ -118,6 +118,13 @@ class Journal:
             self._fold()
         return truth
 
+    def demand_hold(self) -> None:
+        """Raises `SupersededError`: who has not written for a while asks before it lets workers go on."""
+        with _told(self._path):
+            found = self._connection.execute("SELECT position, digest FROM head").fetchone()
+        if found != (self._link.position, self._link.digest):
+            raise SupersededError(f"{self._path}: another controller has written since record {self._link.position}")
+
     def close(self) -> None:
         self._connection.close()
 
@@ -126,19 +133,13 @@ class Journal:
         """Begun only if nobody has written since; rolled back if anything fails."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
-            self._demand_hold()
+            self.demand_hold()
             yield
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-
-    def _demand_hold(self) -> None:
-        """Raises `SupersededError`."""
-        found = self._connection.execute("SELECT position, digest FROM head").fetchone()
-        if found != (self._link.position, self._link.digest):
-            raise SupersededError(f"{self._path}: another controller has written since record {self._link.position}")
 
     def _fold(self) -> None:
         """Put the present in the place of the past. A disk without room for that may have some later."""

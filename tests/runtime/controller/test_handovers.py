@@ -23,6 +23,7 @@ from runtime.journal.records import (
 from runtime.journal.rules import ContradictionError, after
 from runtime.journal.truth import Truth
 from runtime.transfer import messages as m
+from runtime.worker.messages import Frozen
 
 PLACED = (
     Joined(worker="a", incarnation=1),
@@ -32,7 +33,9 @@ PLACED = (
 )
 ROUTE = m.Route(way="gloo", peer="a", incarnation=1, address="127.0.0.1:7", token=b"t")
 READY = ("b", m.Ready(session_id="s", attempt=1, route=ROUTE))
+FROZEN = ("a", Frozen(session_id="s", attempt=1, chunk_number=4))
 SENT = ("a", m.Sent(session_id="s", attempt=1, digest=7, moved_bytes=9, frozen_bytes=1))
+LEFT = (FROZEN, SENT)  # what a source says whose chunks have all been taken
 STAGED = ("b", m.Staged(session_id="s", attempt=1, digest=7))
 ACTIVATED = ("b", m.Activated(session_id="s", attempt=1, ownership=2))
 RELEASED = ("a", m.Released(session_id="s", attempt=1))
@@ -45,6 +48,7 @@ class Controller:
         self.truth = after(Truth(controller_epoch=3), PLACED)
         self.handovers = Handovers(3)
         self.now_s = 100.0
+        self.takes_chunks = True
         self.written: list[Record] = []
         self.said: tuple[Send, ...] = ()
 
@@ -59,6 +63,11 @@ class Controller:
     def hear(self, *reports: tuple[str, Any]) -> None:
         for worker, report in reports:
             self.take(self.handovers.hear(self.truth, worker, report, self.now_s))
+            if isinstance(report, Frozen) and self.takes_chunks:
+                self.taken(report.chunk_number)
+
+    def taken(self, up_to: int) -> None:
+        self.take(self.handovers.chunks_taken(self.truth, "s", up_to, self.now_s))
 
     def left(self, worker: str) -> None:
         left = Left(worker=worker, incarnation=1, reason="killed")
@@ -94,7 +103,7 @@ def test_the_whole_way(controller: Controller) -> None:
     start = controller.said[1].body
     assert isinstance(start, m.Start)
     assert (start.route.peer, start.route.address, start.route.token) == ("b", "127.0.0.1:7", b"t")
-    controller.hear(SENT)
+    controller.hear(*LEFT)
     assert controller.owner == ("a", 1)
     controller.hear(STAGED)
     assert controller.owner == ("b", 2)
@@ -107,10 +116,25 @@ def test_the_whole_way(controller: Controller) -> None:
 
 
 def test_checksums_that_differ_are_never_committed(controller: Controller) -> None:
-    controller.hear(READY, SENT, ("b", m.Staged(session_id="s", attempt=1, digest=8)))
+    controller.hear(READY, *LEFT, ("b", m.Staged(session_id="s", attempt=1, digest=8)))
     assert controller.owner == ("a", 1)
     assert controller.words() == [("a", m.Abort), ("b", m.Abort)]
     assert controller.written[1:] == [Aborted(attempt=1)]
+
+
+def test_nothing_is_committed_while_the_source_has_chunks_to_deliver(controller: Controller) -> None:
+    controller.takes_chunks = False
+    controller.hear(READY, SENT, STAGED)
+    controller.taken(9)
+    assert controller.owner == ("a", 1), "nobody has said where it stands still"
+    other = Controller()
+    other.begin()
+    other.takes_chunks = False
+    other.hear(READY, FROZEN, SENT, STAGED)
+    other.taken(3)
+    assert other.owner == ("a", 1)
+    other.taken(4)
+    assert other.owner == ("b", 2)
 
 
 def test_what_was_not_confirmed_is_said_again_and_what_was_is_not(controller: Controller) -> None:
@@ -125,7 +149,7 @@ def test_what_was_not_confirmed_is_said_again_and_what_was_is_not(controller: Co
 
 
 def test_an_attempt_that_takes_too_long_is_aborted_and_a_commit_is_not(controller: Controller) -> None:
-    controller.hear(READY, SENT)
+    controller.hear(READY, *LEFT)
     controller.wait(ATTEMPT_S - 0.1)
     assert controller.owner == ("a", 1)
     controller.hear(STAGED)
@@ -173,12 +197,12 @@ def test_another_controller_connects_pairs_anew(controller: Controller) -> None:
     ("heard", "worker", "written", "owner"),
     [
         ((), "b", [Aborted(attempt=1)], ("a", 1)),
-        ((READY, SENT), "b", [Aborted(attempt=1)], ("a", 1)),
-        ((READY, SENT), "a", [Aborted(attempt=1)], (None, 1)),
-        ((READY, SENT, STAGED), "b", [Committed(attempt=1), Reactivated(attempt=1)], ("a", 3)),
-        ((READY, SENT, STAGED), "a", [Committed(attempt=1)], ("b", 2)),
-        ((READY, SENT, STAGED, ACTIVATED), "b", [Committed(attempt=1)], (None, 2)),
-        ((READY, SENT, STAGED, ACTIVATED), "a", [Committed(attempt=1), Finished(attempt=1)], ("b", 2)),
+        ((READY, *LEFT), "b", [Aborted(attempt=1)], ("a", 1)),
+        ((READY, *LEFT), "a", [Aborted(attempt=1)], (None, 1)),
+        ((READY, *LEFT, STAGED), "b", [Committed(attempt=1), Reactivated(attempt=1)], ("a", 3)),
+        ((READY, *LEFT, STAGED), "a", [Committed(attempt=1)], ("b", 2)),
+        ((READY, *LEFT, STAGED, ACTIVATED), "b", [Committed(attempt=1)], (None, 2)),
+        ((READY, *LEFT, STAGED, ACTIVATED), "a", [Committed(attempt=1), Finished(attempt=1)], ("b", 2)),
     ],
 )
 def test_a_worker_leaves_in_each_phase(
@@ -192,7 +216,7 @@ def test_a_worker_leaves_in_each_phase(
 
 
 def test_a_source_that_lost_what_it_was_to_go_on_with_says_so(controller: Controller) -> None:
-    controller.hear(READY, SENT, STAGED)
+    controller.hear(READY, *LEFT, STAGED)
     controller.left("b")
     failed = m.AttemptFailed(session_id="s", attempt=1, side="source", frozen=True, reason="lost")
     controller.hear(("a", failed))
@@ -202,7 +226,7 @@ def test_a_source_that_lost_what_it_was_to_go_on_with_says_so(controller: Contro
 
 @pytest.mark.parametrize(
     ("heard", "word", "owner"),
-    [((READY, SENT), ("a", m.Abort), "a"), ((READY, SENT, STAGED), ("b", m.Activate), "b")],
+    [((READY, *LEFT), ("a", m.Abort), "a"), ((READY, *LEFT, STAGED), ("b", m.Activate), "b")],
 )
 def test_after_a_restart_the_journal_decides(
     controller: Controller, heard: Any, word: tuple[str, type], owner: str
@@ -246,7 +270,7 @@ def test_who_has_not_heard_how_it_ended_is_told_after_a_restart(
 
 
 def test_what_could_not_be_written_has_not_happened(controller: Controller) -> None:
-    controller.hear(READY, SENT)
+    controller.hear(READY, *LEFT)
     trial = controller.handovers.copy()
     assert trial.hear(controller.truth, *STAGED, controller.now_s).records == (Committed(attempt=1),)
     again = controller.handovers.hear(controller.truth, *STAGED, controller.now_s)

@@ -64,6 +64,9 @@ def test_whoever_was_superseded_writes_nothing_more(path: Path) -> None:
     for _ in range(2):
         with pytest.raises(SupersededError, match="another controller"):
             older.append([a_session("late")])
+    with pytest.raises(SupersededError):
+        older.demand_hold()
+    newer.demand_hold()
     newer.append([a_session("s")])
     newer.close()
     assert set(Journal.open(path).truth.sessions) == {"s"}

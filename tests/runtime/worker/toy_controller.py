@@ -21,7 +21,7 @@ from runtime.transfer.attempt import (
     RoundSent,
 )
 from runtime.transfer.messages import AttemptId
-from runtime.worker.messages import Command, Desired, Lost, Open, Report
+from runtime.worker.messages import Command, Desired, Frozen, Lost, Open, Report
 from scheduler.cluster import SessionId
 from tests.runtime.worker.toy_worker import ToyWorker, World
 from tests.runtime.worker.toy_worker import Truth as Content
@@ -119,6 +119,9 @@ class ToyFleet(World):
             self._carry_out(self.handovers.lost(self.journal, name, report.session_id, self.now_s))
         elif isinstance(report, get_args(m.MigrationReport)):
             self.reached.add(type(report).__name__)
+            if isinstance(report, m.Sent):  # nothing is delivered here, so that nothing is missing
+                frozen = Frozen(session_id=report.session_id, attempt=report.attempt, chunk_number=0)
+                self._carry_out(self.handovers.hear(self.journal, name, frozen, self.now_s))
             self._carry_out(self.handovers.hear(self.journal, name, report, self.now_s))
 
     def kill(self, name: str) -> None:

@@ -1,0 +1,168 @@
+"""Which workers are there, according to what they say and to who sees them exit.
+
+Decides who has joined and left, and whose lease goes on; must never know a session, a socket or a process.
+
+A worker's lease ends `lease_s` after it has sent the last heartbeat that was echoed to it. That was before the
+heartbeat was heard here, so that `lease_s` after that nobody computes there any more, however its clock is set, as long
+as both clocks run equally fast to within `DRIFT`. Only then is silence taken for the end. An incarnation that has left
+and speaks again joins anew: what it holds is compared with the journal like everybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from runtime.journal.records import Joined, Left, Record
+from runtime.journal.truth import Truth
+from runtime.worker.process.lease import LEASE_S
+from runtime.worker.process.messages import (
+    AskInventory,
+    FromWorker,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    Inventory,
+    Renew,
+    Said,
+)
+
+DRIFT = 0.01  # by which clocks may run apart, relative
+HANG_S = 30.0  # without a new turn of its compute thread a worker's lease is not renewed
+WORKERS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Present:
+    """One worker that is there. `hello` is what it can do, once it has said so to this controller."""
+
+    worker: str
+    incarnation: int
+    renewed_s: float  # when the last heartbeat was heard that was echoed
+    hello: Hello | None = None
+    hangs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """To one incarnation of a worker."""
+
+    worker: str
+    incarnation: int
+    body: Renew | AskInventory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Records to be written together, and then the words to be said."""
+
+    records: tuple[Record, ...] = ()
+    words: tuple[Word, ...] = ()
+
+
+class Roster:
+    """Time is an argument, in seconds of any clock that only grows."""
+
+    def __init__(self, controller_epoch: int, *, lease_s: float = LEASE_S, hang_s: float = HANG_S) -> None:
+        self._controller_epoch, self._lease_s, self._hang_s = controller_epoch, lease_s, hang_s
+        self._present: dict[str, Present] = {}
+        self._question = 0
+        self.strangers = 0  # messages of incarnations that have left, or were never let in
+
+    @classmethod
+    def resumed(cls, truth: Truth, now_s: float, *, lease_s: float = LEASE_S) -> tuple[Roster, Change]:
+        """After a restart everybody is asked; whoever does not answer before a lease would have ended has left."""
+        found = cls(truth.controller_epoch, lease_s=lease_s)
+        found._present = {
+            name: Present(worker=name, incarnation=incarnation, renewed_s=now_s)
+            for name, incarnation in truth.workers.items()
+        }
+        return found, Change(words=tuple(found._ask(each.worker, each.incarnation) for each in found.present.values()))
+
+    def copy(self) -> Roster:
+        """What is decided on it is forgotten with it."""
+        copied = Roster(self._controller_epoch, lease_s=self._lease_s, hang_s=self._hang_s)
+        copied._present, copied._question, copied.strangers = dict(self._present), self._question, self.strangers
+        return copied
+
+    @property
+    def present(self) -> Mapping[str, Present]:
+        """By name."""
+        return self._present
+
+    def knows(self, worker: str, incarnation: int) -> bool:
+        """Whether what this incarnation says counts."""
+        known = self._present.get(worker)
+        return known is not None and known.incarnation == incarnation
+
+    def said(self, message: FromWorker, now_s: float) -> Change:
+        """Any message of a worker; what it says of sessions is for others."""
+        match message:
+            case Hello():
+                return self._hello(message, now_s)
+            case Inventory():
+                return self._hello(message.hello, now_s)
+            case Heartbeat():
+                return self._heartbeat(message, now_s)
+            case Goodbye() if self.knows(message.worker, message.incarnation):
+                return self.exited(message.worker, message.incarnation, f"said goodbye: {message.reason}")
+            case Goodbye() | Said():
+                if not self.knows(message.worker, message.incarnation):
+                    self.strangers += 1
+                return Change()
+
+    def exited(self, worker: str, incarnation: int, reason: str) -> Change:
+        """Somebody has seen the process end, and its memory with it."""
+        if not self.knows(worker, incarnation):
+            return Change()
+        del self._present[worker]
+        return Change(records=(Left(worker=worker, incarnation=incarnation, reason=reason[:1024]),))
+
+    def ticked(self, now_s: float) -> Change:
+        """Whose lease has surely ended has left."""
+        silent = [each for each in self._present.values() if now_s - each.renewed_s >= self._lease_s * (1 + DRIFT)]
+        records: tuple[Record, ...] = ()
+        for each in silent:
+            reason = "its compute thread hangs" if each.hangs else f"not heard for {now_s - each.renewed_s:.1f} s"
+            records += self.exited(each.worker, each.incarnation, reason).records
+        return Change(records=records)
+
+    def _hello(self, hello: Hello, now_s: float) -> Change:
+        """A higher incarnation is the end of the one before it."""
+        known = self._present.get(hello.worker)
+        if known is not None and known.incarnation == hello.incarnation:
+            self._present[hello.worker] = replace(known, hello=hello)
+            return Change()
+        if known is not None and known.incarnation > hello.incarnation:
+            self.strangers += 1
+            return Change()
+        if known is None and len(self._present) >= WORKERS_MAX:
+            self.strangers += 1
+            return Change()
+        gone = () if known is None else self.exited(hello.worker, known.incarnation, "began anew").records
+        self._present[hello.worker] = Present(
+            worker=hello.worker, incarnation=hello.incarnation, renewed_s=now_s, hello=hello
+        )
+        return Change(records=(*gone, Joined(worker=hello.worker, incarnation=hello.incarnation)))
+
+    def _heartbeat(self, heartbeat: Heartbeat, now_s: float) -> Change:
+        """Echoed, unless it comes from somebody who computes nothing; who is not known is asked who that is."""
+        known = self._present.get(heartbeat.worker)
+        if known is None or known.incarnation < heartbeat.incarnation:
+            return Change(words=(self._ask(heartbeat.worker, heartbeat.incarnation),))
+        if known.incarnation > heartbeat.incarnation:
+            self.strangers += 1
+            return Change()
+        if heartbeat.turn_age_s > self._hang_s:
+            self._present[heartbeat.worker] = replace(known, hangs=True)
+            return Change()
+        self._present[heartbeat.worker] = replace(known, renewed_s=now_s, hangs=False)
+        renew = Renew(
+            controller_epoch=self._controller_epoch, incarnation=heartbeat.incarnation, sent_s=heartbeat.sent_s
+        )
+        return Change(words=(Word(worker=heartbeat.worker, incarnation=heartbeat.incarnation, body=renew),))
+
+    def _ask(self, worker: str, incarnation: int) -> Word:
+        self._question += 1
+        ask = AskInventory(controller_epoch=self._controller_epoch, incarnation=incarnation, question=self._question)
+        return Word(worker=worker, incarnation=incarnation, body=ask)
