@@ -89,12 +89,14 @@ class Handovers:
         source = truth.sessions[session_id].worker
         assert source is not None, f"{session_id} has no owner"
         attempt = truth.last_attempt + 1
+        busy = any({progress.source, progress.target} == {source, target} for progress in self.under_way)
+        route = self._pairs.route(source, target, way, busy=busy)
         progress = Progress(
             attempt=attempt,
             session_id=session_id,
             source=source,
             target=target,
-            transfer=Transfer(state_bytes=state_bytes, active=active, route=self._pairs.route(source, target, way)),
+            transfer=Transfer(state_bytes=state_bytes, active=active, route=route),
             began_s=now_s,
             say_again_s=now_s + SAY_AGAIN_S,
         )

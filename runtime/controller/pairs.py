@@ -29,15 +29,18 @@ class Pairs:
         )
         return copied
 
-    def route(self, source: str, target: str, way: Way) -> Route:
-        """As the target has to take it. Once something failed between the two, over what works everywhere."""
+    def route(self, source: str, target: str, way: Way, *, busy: bool) -> Route:
+        """As the target has to take it.
+
+        Over what works everywhere if something has failed between the two, or if what connects them is busy: a pair
+        serves one transfer at a time.
+        """
         pair = frozenset((source, target))
         if pair not in self._incarnation:
             self._last += 1
             self._incarnation[pair] = self._last
-        return Route(
-            way=ALWAYS_WORKS if pair in self._fell_back else way, peer=source, incarnation=self._incarnation[pair]
-        )
+        way = ALWAYS_WORKS if busy or pair in self._fell_back else way
+        return Route(way=way, peer=source, incarnation=self._incarnation[pair])
 
     def failed(self, source: str, target: str) -> None:
         pair = frozenset((source, target))

@@ -6,6 +6,7 @@ Decides when it listens and when it is killed; must never decide about a hand-ov
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from runtime.controller.handovers import Handovers, Outcome, Part
@@ -31,6 +32,7 @@ class RealController:
         self.handovers = Handovers(self.journal.controller_epoch)
         fleet.controller_epoch = self.journal.controller_epoch
         self.written: list[Record] = []
+        self.before_words: Callable[[list[Record]], None] = lambda _: None  # called when records are durable
 
     def join(self, name: str) -> None:
         worker = self.fleet.start(name)
@@ -67,6 +69,7 @@ class RealController:
         if records:
             self.journal.append(records)
             self.written += records
+            self.before_words(records)
         for session_id, session in self.journal.truth.sessions.items():
             if session.worker is None:
                 self.fleet.owner.pop(SessionId(session_id), None)

@@ -175,8 +175,20 @@ def test_the_next_attempt_between_two_that_failed_goes_another_way(controller: C
     assert second.route.incarnation > first.route.incarnation > 0
 
 
+def test_a_pair_serves_one_transfer_at_a_time(controller: Controller) -> None:
+    other = Created(session_id="t", profile="p", seed=0, prompt="", token_sha256=bytes(32))
+    controller.take(Outcome(), other, Placed(session_id="t", worker="b"))
+    controller.take(
+        controller.handovers.begin(controller.truth, "t", "a", state_bytes=64, active=True, way="gloo", now_s=0.0)
+    )
+    prepare = controller.said[0].body
+    assert isinstance(prepare, m.Prepare)
+    assert prepare.route.way == "tcp"
+
+
 def test_no_room_is_no_fault_of_the_connection(controller: Controller) -> None:
     controller.hear(("b", m.Nack(session_id="s", attempt=1, reason="needs 64 MiB")))
+    controller.hear(*((side, m.Aborted(session_id="s", attempt=1)) for side in ("a", "b")))
     controller.begin()
     again = controller.said[0].body
     assert isinstance(again, m.Prepare)

@@ -6,11 +6,10 @@ import random
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from runtime.journal.records import Committed, Finished, Prepared, Reactivated
+from runtime.journal.records import Committed, Finished, Prepared, Reactivated, Record
 from scheduler.cluster import SessionId
 from tests.runtime.controller.real_controller import RealController
 from tests.runtime.worker.live import a_live_fleet
@@ -20,18 +19,29 @@ NAMES = ("a", "b", "c")
 SESSIONS = tuple(SessionId(f"s{number}") for number in range(3))
 
 
-@pytest.fixture
-def controller(tmp_path: Path) -> Iterator[RealController]:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealController]:
     with a_live_fleet() as fleet:
-        made = RealController(fleet, tmp_path / "journal.sqlite")
+        made = RealController(fleet, tmp_path_factory.mktemp("controller") / "journal.sqlite")
         for name in NAMES:
             made.join(name)
         for number, session_id in enumerate(SESSIONS):
             script = Script(model=fleet.model, seed=number, changes=((3, None, "up"), (7, "blue square", "")))
             made.open(session_id, NAMES[number % 2], script)
-        fleet.wait_more()
         yield made
         made.journal.close()
+
+
+@pytest.fixture
+def controller(running: RealController) -> RealController:
+    """All workers live, all sessions are served."""
+    for name in NAMES:
+        if not running.fleet.workers[name].lives:
+            running.join(name)
+    running.fleet.wait_more()
+    running.written.clear()
+    running.before_words = lambda _: None
+    return running
 
 
 def next_name(controller: RealController, session_id: SessionId) -> str:
@@ -66,14 +76,20 @@ def test_controllers_that_die_leave_nobody_frozen(controller: RealController, se
 
 def test_a_target_that_dies_after_the_commit_gives_its_session_back(controller: RealController) -> None:
     session_id = SESSIONS[0]
-    source, target = controller.fleet.owner[session_id][0], "c"
+    source, ownership = controller.fleet.owner[session_id]
+    target = next_name(controller, session_id)
+    for other in SESSIONS[1:]:  # nobody else is hurt
+        if controller.fleet.owner[other][0] == target:
+            controller.begin(other, source, "tcp")
+    controller.run_until_quiet()
+
+    def killed(records: list[Record]) -> None:
+        if any(isinstance(record, Committed) for record in records):
+            controller.fleet.workers[target].signal(signal.SIGKILL)  # it does not hear that it is to serve
+
+    controller.before_words = killed
     controller.begin(session_id, target, "tcp")
-    while not any(isinstance(record, Committed) for record in controller.written):
-        controller.listen(0.002)
-        if any(progress.staged is not None for progress in controller.handovers.under_way):
-            controller.fleet.workers[target].signal(signal.SIGSTOP)  # it will not hear that it is to serve
-    controller.fleet.workers[target].signal(signal.SIGKILL)
     controller.run_until_quiet()
     assert any(isinstance(record, Reactivated) for record in controller.written)
-    assert controller.fleet.owner[session_id] == (source, 3)
+    assert controller.fleet.owner[session_id] == (source, ownership + 2)
     controller.fleet.check()
