@@ -19,8 +19,8 @@ from solvers.placement.registry import Found, Solver
 from solvers.placement.solution import Bounds, Placement
 from solvers.placement.tier_by_tier import Outcome, Step, solve_tier_by_tier
 
-RESERVE_SHARE = 0.3  # of the time left
-FILE_RESERVE_SHARE = 0.6  # the same for solvers that PuLP talks to through files
+RESERVE_SHARE = 0.4  # of the time left
+FILE_RESERVE_SHARE = 0.7  # the same for solvers that PuLP talks to through files
 BUILD_S_PER_CELL = 800e-6  # per GPU and class: PuLP builds row by row, and its solvers once more
 WORK_PER_NODE = 5  # units of work: a node is a few milliseconds
 NODE_LIMITS = {"PULP_CBC_CMD": "maxNodes"}  # the solvers whose search PuLP can limit without a clock
