@@ -23,7 +23,7 @@ from runtime.worker.messages import Close, Closed, Moved, Open, Refused
 from scheduler.cluster import SessionId
 
 SESSION = SessionId("measured")
-_AGAIN_S = 0.01
+_AGAIN_S = 0.01  # before a state is opened again where there was no room yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
