@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.cells import Result, keep, kept, key_of, sources_sha256
 from bench.compare_cases import OFFLINE, WORKLOADS, Case
-from runtime.api import plan_by_the_clock
+from runtime.planning import plan_by_the_clock
 from scheduler.demand import demand_arrays
 from scheduler.fleet import Fleet
 from scheduler.headroom_rule import cheapest_pool, gpus_by_epoch

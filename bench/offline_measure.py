@@ -18,7 +18,7 @@ from typing import get_args
 from bench.memory import peak_mib
 from bench.offline_cases import CASES
 from bench.result import Size
-from runtime.api import plan_by_the_clock
+from runtime.planning import plan_by_the_clock
 from scheduler.plan_folder import write_plan
 from scheduler.verify import verify
 from traces.store import read_trace

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.result import BenchResult, Gate, Size
 
 _RUNS: dict[Size, int] = {"small": 3, "standard": 20}
-_START_S_MAX = 2.0
+_START_S_MAX: dict[Size, float] = {"small": 3.0, "standard": 2.0}  # small runs share their machine with others
 _COMMANDS = (("--help",), ("plan", "--help"))
 
 
@@ -31,8 +31,8 @@ def run(size: Size) -> BenchResult:
         )
     worst_s = max(float(row["s p50"]) for row in rows)
     gate = Gate(
-        claim=f"the median start takes at most {_START_S_MAX:g} s",
-        ok=worst_s <= _START_S_MAX,
+        claim=f"the median start takes at most {_START_S_MAX[size]:g} s",
+        ok=worst_s <= _START_S_MAX[size],
         measured=f"{worst_s:.2f} s",
     )
     return BenchResult(name="start", settings={"runs": _RUNS[size], "warm-up runs": 1}, rows=tuple(rows), gates=(gate,))

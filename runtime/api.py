@@ -5,16 +5,15 @@ Decides how paths become values and which clock is read; must never print.
 
 from __future__ import annotations
 
-import dataclasses
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from runtime.simulating import Choice, RunOptions, Work, optimum_by_the_clock, run_all, simulate_by_the_clock
+from runtime.planning import optimum_by_the_clock, plan_by_the_clock
+from runtime.simulating import Choice, RunOptions, Work, run_all, simulate_by_the_clock
 from scheduler.compare import Comparison, cells, compare
 from scheduler.fleet import Fleet
 from scheduler.fleet_file import load_fleet, with_overrides
-from scheduler.offline import MilpName, OfflineOptions, Progress, SolverName, plan_offline
+from scheduler.offline import MilpName, OfflineOptions, SolverName
 from scheduler.offline_plan import Minimize, OfflinePlan
 from scheduler.simulation.fault_law import FaultLaw
 from scheduler.simulation.outcome import Outcome
@@ -64,20 +63,6 @@ def epochal_plan(
         seed=seed,
     )
     return plan_by_the_clock(trace, fleet, options, overrides)
-
-
-def plan_by_the_clock(
-    trace: Trace,
-    fleet: Fleet,
-    options: OfflineOptions,
-    overrides: Mapping[str, str],
-    *,
-    stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[Progress], None] = lambda _: None,
-) -> OfflinePlan:
-    """`plan_offline` on this machine's clock; `overrides` (fleet key -> where it was overridden) goes into the plan."""
-    plan = plan_offline(trace, fleet, options, clock=time.monotonic, stop=stop, progress=progress)
-    return dataclasses.replace(plan, overrides=dict(overrides))
 
 
 def epochal_simulate(

@@ -1,4 +1,4 @@
-"""Simulations on this machine's clock: one run, an optimum to compare with, and many runs, side by side if wanted.
+"""Simulations on this machine's clock: one run, and many runs, side by side if wanted.
 
 Decides which clock is read and which process does what; must never print, nor know how results are shown.
 """
@@ -16,8 +16,6 @@ from multiprocessing.synchronize import Event
 from runtime.solve_child import warm_up
 from scheduler.compare import Cell, Run
 from scheduler.fleet import Fleet
-from scheduler.offline import OfflineOptions, Progress, plan_offline
-from scheduler.offline_plan import OfflinePlan
 from scheduler.policies.registry import prepare
 from scheduler.simulation.fault_law import FaultLaw, draw_faults
 from scheduler.simulation.outcome import Outcome
@@ -80,20 +78,6 @@ def simulate_by_the_clock(
         on_progress=progress,
         stop=stop,
     )
-
-
-def optimum_by_the_clock(
-    trace: Trace,
-    fleet: Fleet,
-    deadline_s: float,
-    *,
-    frontier: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    progress: Callable[[Progress], None] = lambda _: None,
-) -> OfflinePlan:
-    """The offline plan that runs are compared with."""
-    options = OfflineOptions(deadline_s=deadline_s, gap=1e-3, frontier=frontier)
-    return plan_offline(trace, fleet, options, clock=time.monotonic, stop=stop, progress=progress)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,8 @@ from runtime.cli.run_options import (
     split_names,
 )
 from runtime.cli.simulate import FAULTS_HELP
-from runtime.simulating import Choice, RunOptions, Work, optimum_by_the_clock, run_all
+from runtime.planning import optimum_by_the_clock
+from runtime.simulating import Choice, RunOptions, Work, run_all
 from scheduler.compare import Comparison, cells, compare, headings, table_lines
 from scheduler.fleet import Fleet
 from scheduler.fleet_file import load_fleet, with_overrides

@@ -17,12 +17,12 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 
-from runtime.api import plan_by_the_clock
 from runtime.bundled import example_files
 from runtime.cli.errors import FAILED, INTERRUPTED, UNSERVED_OR_LATE, told
 from runtime.cli.interrupt import first_interrupt_stops
 from runtime.cli.output import FormatOption, print_columns, print_json
 from runtime.cli.progress import shown_progress
+from runtime.planning import plan_by_the_clock
 from scheduler.fleet import Fleet
 from scheduler.fleet_file import load_fleet
 from scheduler.headroom_rule import HEADROOM_RULE, headroom_dollars

@@ -1,42 +1,63 @@
 """The console commands `epochal` and `plan`.
 
-Decides which subcommands there are; must never know what one of them does.
+Decides which subcommands there are, and loads only the one that is called; must never know what one of them does.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import typer
+import typer.main
+from typer.core import TyperCommand, TyperGroup
 
-from runtime.cli.compare import COMPARE_COMMAND, compare_command
-from runtime.cli.demo import DEMO_COMMAND, demo_command
-from runtime.cli.diff import DIFF_COMMAND, diff_command
-from runtime.cli.explain import EXPLAIN_COMMAND, explain_command
 from runtime.cli.output import FormatOption, print_json
-from runtime.cli.plan import PLAN_COMMAND, plan_command
-from runtime.cli.profile import PROFILE_COMMAND, profile_command
-from runtime.cli.simulate import SIMULATE_COMMAND, simulate_command
-from runtime.cli.step import STEP_COMMAND, step_command
-from runtime.cli.trace import app as trace_app
-from runtime.cli.whatif import WHATIF_COMMAND, whatif_command
-from runtime.cli.worker import WORKER_COMMAND, worker_command
 
 _SETTINGS: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False}
+# Each is a module beside this one, with `x_command` and `X_COMMAND`, or with `app` where it has commands of its own.
+_COMMANDS = {
+    "plan": "Plan a whole trace: the cheapest (or fastest) schedule, with a certificate of how far from optimal it can "
+    "be.",
+    "simulate": "Run a policy on a trace in virtual time: what users would have felt, and what it would have cost.",
+    "compare": "Run policies on traces, with several seeds, and put them side by side with the offline optimum.",
+    "whatif": "Change one thing at a time and see what the optimum and the policy make of it, beside the base case.",
+    "demo": "Plan two bundled real traces, check the plans and write their reports: no GPU, under a minute.",
+    "step": "Plan one control epoch: which GPUs are on, where sessions go, and how good that is.",
+    "explain": "Say why a session moves or stays: what binds it, what that costs, and the best plan that was rejected.",
+    "diff": "Show the sessions, GPUs and moves that differ between two plans, and their tiers side by side.",
+    "profile": "Measure how long chunks take on this device, per profile and batch, and write a fleet file.",
+    "worker": "Compute the chunks of sessions on one device, as a controller says.",
+    "trace": "Traces: public formats to ours, bodies on arrivals, synthetic workloads, checks, statistics.",
+}
 
-app = typer.Typer(help="Scheduling of streaming video generation, with a bound on every plan.", **_SETTINGS)
-app.command("plan", **PLAN_COMMAND)(plan_command)
-app.command("simulate", **SIMULATE_COMMAND)(simulate_command)
-app.command("compare", **COMPARE_COMMAND)(compare_command)
-app.command("whatif", **WHATIF_COMMAND)(whatif_command)
-app.command("demo", **DEMO_COMMAND)(demo_command)
-app.command("step", **STEP_COMMAND)(step_command)
-app.command("explain", **EXPLAIN_COMMAND)(explain_command)
-app.command("diff", **DIFF_COMMAND)(diff_command)
-app.command("profile", **PROFILE_COMMAND)(profile_command)
-app.command("worker", **WORKER_COMMAND)(worker_command)
-app.add_typer(trace_app, name="trace")
+
+def load_command(name: str) -> TyperCommand | TyperGroup:
+    """The subcommand of this name, from its module: solvers and tables take a second or two to import."""
+    module = import_module(f"runtime.cli.{name}")
+    own = getattr(module, "app", None)
+    if own is None:
+        own = typer.Typer(**_SETTINGS)
+        own.command(name, **getattr(module, f"{name.upper()}_COMMAND"))(getattr(module, f"{name}_command"))
+    command = typer.main.get_command(own)
+    assert isinstance(command, TyperCommand | TyperGroup)
+    return command
+
+
+class _LoadedWhenCalled(TyperGroup):
+    """Subcommands are listed by what `_COMMANDS` says of them, and loaded by the one that is resolved."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=said) for name, said in _COMMANDS.items()} | {**self.commands}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return (name, load_command(name) if name in _COMMANDS else command, rest)
+
+
+app = typer.Typer(cls=_LoadedWhenCalled, **_SETTINGS)
 
 
 @app.callback(no_args_is_help=True)
@@ -66,6 +87,4 @@ def main() -> None:
 
 def plan_alias() -> None:
     """`plan`, the same as `epochal plan`."""
-    alias = typer.Typer(**_SETTINGS)
-    alias.command(**PLAN_COMMAND)(plan_command)
-    alias(prog_name="plan")
+    load_command("plan")(prog_name="plan")

@@ -14,13 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
-from runtime.api import plan_by_the_clock
 from runtime.cli.errors import FAILED, INTERRUPTED, UNSERVED_OR_LATE, told
 from runtime.cli.interrupt import first_interrupt_stops
 from runtime.cli.output import FormatOption, OutputFormat, print_json, print_rows
 from runtime.cli.plan_options import check_options, default_folder, parse_gpus
 from runtime.cli.progress import shown_progress
 from runtime.cli.reading import read_with_warnings
+from runtime.planning import plan_by_the_clock
 from scheduler.fleet_file import load_fleet, with_overrides
 from scheduler.offline import MilpName, OfflineOptions, SolverName
 from scheduler.offline_plan import Minimize, OfflinePlan

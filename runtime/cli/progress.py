@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from scheduler.compare import Cell
-from scheduler.offline import Progress
-from scheduler.offline_plan import Minimize
+if TYPE_CHECKING:
+    from scheduler.compare import Cell
+    from scheduler.offline import Progress
+    from scheduler.offline_plan import Minimize
 
 
 @contextmanager

@@ -53,6 +53,8 @@ app = typer.Typer(
     help="Traces: public formats to ours, bodies on arrivals, synthetic workloads, checks, statistics.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 _CODES = "\n\nExit codes: 0 done, 1 failed (disk), 2 bad input, 130 interrupted."

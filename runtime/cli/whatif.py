@@ -25,7 +25,8 @@ from runtime.cli.run_options import (
     check_policies,
     parse_settings,
 )
-from runtime.simulating import Choice, RunOptions, optimum_by_the_clock, simulate_by_the_clock
+from runtime.planning import optimum_by_the_clock
+from runtime.simulating import Choice, RunOptions, simulate_by_the_clock
 from scheduler.compare import ABOVE_BOUND, MEASURES, optimum_of
 from scheduler.fleet_file import load_fleet, with_overrides
 from scheduler.whatif import Answer, Changes, answers_json, cases_of
