@@ -172,7 +172,7 @@ def refusal_of(model: ChunkModel, head: Head) -> str | None:
     if head.revision != model.revision:
         return (
             f"revision={head.revision[:12]!r} wrote the block and this is {model.revision[:12]!r}: run workers with "
-            "the same weights and configuration, or open the session anew"
+            "the same weights, configuration, torch and --threads, or open the session anew"
         )
     if head.profile not in model.profiles:
         return f"profile={head.profile!r} must be one of {', '.join(sorted(model.profiles))}"

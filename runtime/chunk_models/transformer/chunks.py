@@ -55,7 +55,7 @@ class TransformerChunkModel:
             )
             for one in configuration.resolutions
         }
-        self._revision = revision(network, self._layout.dtype)
+        self._revision = revision(network, self._layout.dtype, self._device)
         self._arena: Tensor | None = None
         self._running: dict[str, Progress] = {}
 

@@ -64,13 +64,20 @@ def save(path: Path, network: Network) -> None:
     write_bytes(path, serialized(tensors, {"format": _FORMAT, "configuration": configuration}))
 
 
-def revision(network: Network, cache_dtype: torch.dtype) -> str:
-    """A hash of all that decides what a block's bytes mean: weights as loaded, sizes, words, the cache's numbers."""
+def revision(network: Network, cache_dtype: torch.dtype, device: torch.device) -> str:
+    """A hash of all that decides what a block's bytes mean and which bytes come next.
+
+    That is weights as loaded, sizes, words, the cache's numbers and torch; on a processor its instructions and the
+    number of threads, too, with which the same sums are made in another order.
+    """
     parts = {
         f"weight {name}": np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes()
         for name, tensor in network.state_dict().items()
     }
     parts["configuration"] = msgspec.json.encode(network.configuration)
     parts["words"] = " ".join([*VOCABULARY, *CONTROLS]).encode()
-    parts["arithmetic"] = f"{_ARITHMETIC} {cache_dtype}".encode()
+    summed = "cuda"
+    if device.type == "cpu":
+        summed = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    parts["arithmetic"] = f"{_ARITHMETIC} {cache_dtype} torch {torch.__version__} {summed}".encode()
     return revision_of(parts)

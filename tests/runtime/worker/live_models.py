@@ -47,10 +47,15 @@ def an_emulation(sleep_s: Callable[[float], None] = time.sleep) -> ChunkModel:
     return EmulatedChunkModel(a_fleet(_EMULATED), "h100", sleep_s, passes_per_chunk=3, state_share=1.0)
 
 
+def _dead(*_: object, **__: object) -> torch.Tensor:
+    raise RuntimeError("the device is gone")
+
+
 class Poisonous:
     """A ChunkModel whose device fails when it computes certain prompts, after some of the others have advanced.
 
-    "poison" fails in every pass that it is in; "memory" fails beside others and works alone; "refused" is refused.
+    "poison" fails in every pass that it is in; "memory" fails beside others and works alone; "refused" is refused;
+    after "dead" the device computes nothing for anybody any more.
     """
 
     def __init__(self, inner: ChunkModel) -> None:
@@ -85,6 +90,10 @@ class Poisonous:
         self._inner.open(seat)
 
     def run_pass(self, seats: Sequence[Seat]) -> tuple[Chunk, ...]:
+        if any("dead" in seat.head.prompt.split() for seat in seats):
+            torch.zeros = _dead
+        if torch.zeros is _dead:
+            _dead()
         whole = [seat for seat in seats if not ({"poison", "memory"} & set(seat.head.prompt.split()))]
         if len(whole) == len(seats) or (len(seats) == 1 and "memory" in seats[0].head.prompt):
             return self._inner.run_pass(seats)

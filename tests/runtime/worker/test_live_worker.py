@@ -66,6 +66,24 @@ def test_a_poisonous_session_is_lost_with_its_reason_and_its_peers_go_on(fleet: 
     assert {held.session_id: held.state for held in a.ask().sessions}[S] == "lost"
 
 
+def test_a_device_that_computes_for_nobody_ends_its_worker_and_no_other() -> None:
+    """A worker on it could only lose one session after another."""
+    with a_live_fleet("poisonous") as fleet:
+        a, b = fleet.start("a"), fleet.start("b")
+        fleet.open(PEER, a, a_script(seed=1))
+        fleet.open(OTHER, b, a_script(seed=2))
+        fleet.wait_more(2)
+        fleet.open(S, a, a_script(prompt="dead"))
+        assert fleet.until(lambda: not a.lives)
+        fleet.listen(0)
+        assert a.exit_code == 1
+        assert a.goodbye is not None
+        assert a.goodbye.reason == "failed: the device does not compute any more: the device is gone"
+        for session_id in (PEER, S):
+            fleet.forget(session_id)
+        fleet.check()
+
+
 def test_who_needs_more_memory_than_is_left_beside_others_is_computed_alone(fleet: LiveFleet) -> None:
     """Nobody is blamed, and nobody's bytes change, though chunks were begun again and again."""
     a = fleet.workers["a"]
