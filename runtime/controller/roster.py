@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from runtime.controller.step import Step, Word
 from runtime.journal.records import Joined, Left, Record
 from runtime.journal.truth import Truth
 from runtime.worker.process.lease import LEASE_S
@@ -43,23 +44,6 @@ class Present:
     hangs: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """To one incarnation of a worker."""
-
-    worker: str
-    incarnation: int
-    body: Renew | AskInventory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Records to be written together, and then the words to be said."""
-
-    records: tuple[Record, ...] = ()
-    words: tuple[Word, ...] = ()
-
-
 class Roster:
     """Time is an argument, in seconds of any clock that only grows."""
 
@@ -70,14 +54,14 @@ class Roster:
         self.strangers = 0  # messages of incarnations that have left, or were never let in
 
     @classmethod
-    def resumed(cls, truth: Truth, now_s: float, *, lease_s: float = LEASE_S) -> tuple[Roster, Change]:
+    def resumed(cls, truth: Truth, now_s: float, *, lease_s: float = LEASE_S) -> tuple[Roster, Step]:
         """After a restart everybody is asked; whoever does not answer before a lease would have ended has left."""
         found = cls(truth.controller_epoch, lease_s=lease_s)
         found._present = {
             name: Present(worker=name, incarnation=incarnation, renewed_s=now_s)
             for name, incarnation in truth.workers.items()
         }
-        return found, Change(words=tuple(found._ask(each.worker, each.incarnation) for each in found.present.values()))
+        return found, Step(words=tuple(found._ask(each.worker, each.incarnation) for each in found.present.values()))
 
     def copy(self) -> Roster:
         """What is decided on it is forgotten with it."""
@@ -95,7 +79,7 @@ class Roster:
         known = self._present.get(worker)
         return known is not None and known.incarnation == incarnation
 
-    def said(self, message: FromWorker, now_s: float) -> Change:
+    def said(self, message: FromWorker, now_s: float) -> Step:
         """Any message of a worker; what it says of sessions is for others."""
         match message:
             case Hello():
@@ -109,58 +93,58 @@ class Roster:
             case Goodbye() | Said():
                 if not self.knows(message.worker, message.incarnation):
                     self.strangers += 1
-                return Change()
+                return Step()
 
-    def exited(self, worker: str, incarnation: int, reason: str) -> Change:
+    def exited(self, worker: str, incarnation: int, reason: str) -> Step:
         """Somebody has seen the process end, and its memory with it."""
         if not self.knows(worker, incarnation):
-            return Change()
+            return Step()
         del self._present[worker]
-        return Change(records=(Left(worker=worker, incarnation=incarnation, reason=reason[:1024]),))
+        return Step(records=(Left(worker=worker, incarnation=incarnation, reason=reason[:1024]),))
 
-    def ticked(self, now_s: float) -> Change:
+    def ticked(self, now_s: float) -> Step:
         """Whose lease has surely ended has left."""
         silent = [each for each in self._present.values() if now_s - each.renewed_s >= self._lease_s * (1 + DRIFT)]
         records: tuple[Record, ...] = ()
         for each in silent:
             reason = "its compute thread hangs" if each.hangs else f"not heard for {now_s - each.renewed_s:.1f} s"
             records += self.exited(each.worker, each.incarnation, reason).records
-        return Change(records=records)
+        return Step(records=records)
 
-    def _hello(self, hello: Hello, now_s: float) -> Change:
+    def _hello(self, hello: Hello, now_s: float) -> Step:
         """A higher incarnation is the end of the one before it."""
         known = self._present.get(hello.worker)
         if known is not None and known.incarnation == hello.incarnation:
             self._present[hello.worker] = replace(known, hello=hello)
-            return Change()
+            return Step()
         if known is not None and known.incarnation > hello.incarnation:
             self.strangers += 1
-            return Change()
+            return Step()
         if known is None and len(self._present) >= WORKERS_MAX:
             self.strangers += 1
-            return Change()
+            return Step()
         gone = () if known is None else self.exited(hello.worker, known.incarnation, "began anew").records
         self._present[hello.worker] = Present(
             worker=hello.worker, incarnation=hello.incarnation, renewed_s=now_s, hello=hello
         )
-        return Change(records=(*gone, Joined(worker=hello.worker, incarnation=hello.incarnation)))
+        return Step(records=(*gone, Joined(worker=hello.worker, incarnation=hello.incarnation)))
 
-    def _heartbeat(self, heartbeat: Heartbeat, now_s: float) -> Change:
+    def _heartbeat(self, heartbeat: Heartbeat, now_s: float) -> Step:
         """Echoed, unless it comes from somebody who computes nothing; who is not known is asked who that is."""
         known = self._present.get(heartbeat.worker)
         if known is None or known.incarnation < heartbeat.incarnation:
-            return Change(words=(self._ask(heartbeat.worker, heartbeat.incarnation),))
+            return Step(words=(self._ask(heartbeat.worker, heartbeat.incarnation),))
         if known.incarnation > heartbeat.incarnation:
             self.strangers += 1
-            return Change()
+            return Step()
         if heartbeat.turn_age_s > self._hang_s:
             self._present[heartbeat.worker] = replace(known, hangs=True)
-            return Change()
+            return Step()
         self._present[heartbeat.worker] = replace(known, renewed_s=now_s, hangs=False)
         renew = Renew(
             controller_epoch=self._controller_epoch, incarnation=heartbeat.incarnation, sent_s=heartbeat.sent_s
         )
-        return Change(words=(Word(worker=heartbeat.worker, incarnation=heartbeat.incarnation, body=renew),))
+        return Step(words=(Word(worker=heartbeat.worker, incarnation=heartbeat.incarnation, body=renew),))
 
     def _ask(self, worker: str, incarnation: int) -> Word:
         self._question += 1

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import get_args
 
 from runtime.controller.handover import ATTEMPT_S, SAY_AGAIN_S, Progress
-from runtime.controller.handovers import Handovers, Outcome
+from runtime.controller.handovers import Handovers
+from runtime.controller.step import Step
 from runtime.journal.records import Began, Created, Joined, Left, Placed, Record
 from runtime.journal.rules import after
 from runtime.journal.truth import Truth
@@ -22,6 +23,7 @@ from runtime.transfer.attempt import (
 )
 from runtime.transfer.messages import AttemptId
 from runtime.worker.messages import Command, Desired, Frozen, Lost, Open, Report
+from runtime.worker.process.messages import AskInventory, Renew
 from scheduler.cluster import SessionId
 from tests.runtime.worker.toy_worker import ToyWorker, World
 from tests.runtime.worker.toy_worker import Truth as Content
@@ -59,18 +61,19 @@ class ToyFleet(World):
             body=body,
         )
 
-    def _carry_out(self, outcome: Outcome, *before: Record) -> None:
+    def _carry_out(self, outcome: Step, *before: Record) -> None:
         """What is decided is written first, and it never contradicts what was written."""
         self.journal = after(self.journal, [*before, *outcome.records])
         self.reached.update(type(record).__name__ for record in (*before, *outcome.records))
-        for send in outcome.sends:
-            self.send(send.worker, send.body)
+        for word in outcome.words:
+            assert not isinstance(word.body, Renew | AskInventory), "hand-overs are not about leases"
+            self.send(word.worker, word.body)
 
     def open(self, name: str, granules: int) -> None:
         session_id = SessionId(f"s{len(self.truth)}")
         self.truth[session_id] = Content(granules, bytearray(granules))
         created = Created(session_id=session_id, profile="toy", seed=0, prompt="", token_sha256=bytes(32))
-        self._carry_out(Outcome(), created, Placed(session_id=session_id, worker=name))
+        self._carry_out(Step(), created, Placed(session_id=session_id, worker=name))
         self.send(name, Open(session_id=session_id, state_bytes=granules * GRANULE_BYTES, ownership=1))
 
     def migrate(self, session_id: SessionId, target: str) -> None:
@@ -130,7 +133,7 @@ class ToyFleet(World):
         gone = after(self.journal, [left])
         self._carry_out(self.handovers.left(gone, name, self.now_s), left)
         self.workers[name] = ToyWorker(self, name, self.workers[name].incarnation + 1)
-        self._carry_out(Outcome(), Joined(worker=name, incarnation=self.workers[name].incarnation))
+        self._carry_out(Step(), Joined(worker=name, incarnation=self.workers[name].incarnation))
 
     def lane_step(self, attempt: AttemptId, *, flip: bool = False) -> None:
         """One round goes from lane to lane."""
