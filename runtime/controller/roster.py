@@ -74,6 +74,16 @@ class Roster:
         """By name."""
         return self._present
 
+    @property
+    def question(self) -> int:
+        """The last that was asked: who answers a later one has heard all that was said before."""
+        return self._question
+
+    @property
+    def all_known(self) -> bool:
+        """Whether everybody who is there has said what it can do."""
+        return all(present.hello is not None for present in self._present.values())
+
     def knows(self, worker: str, incarnation: int) -> bool:
         """Whether what this incarnation says counts."""
         known = self._present.get(worker)
