@@ -27,7 +27,7 @@ from runtime.worker.messages import Close
 from runtime.worker.process.lease import LEASE_S
 from runtime.worker.process.messages import FromWorker, Held, Inventory, Said
 from scheduler import events
-from scheduler.cluster import Snapshot
+from scheduler.cluster import Session, Snapshot
 from scheduler.fleet import Fleet
 from scheduler.plan import Decision
 
@@ -193,7 +193,7 @@ class Controller:
         match message:
             case Said() if books.roster.knows(message.worker, message.incarnation):
                 self._report(message.worker, message.report, now_s)
-            case Inventory() if books.roster.knows(message.hello.worker, message.hello.incarnation):
+            case Inventory() if self._counts(message):
                 self._inventory(message, now_s)
             case _:
                 pass
@@ -283,6 +283,13 @@ class Controller:
                 self._execution.dropped(session_id)
                 draw(books, session_id, now_s)
 
+    def _counts(self, inventory: Inventory) -> bool:
+        """It answers this controller: what an earlier one has asked for may have been said before its last words."""
+        hello, roster = inventory.hello, self._books.roster
+        return inventory.controller_epoch == self.truth.controller_epoch and roster.knows(
+            hello.worker, hello.incarnation
+        )
+
     def _inventory(self, inventory: Inventory, now_s: float) -> None:
         """What is there is compared with what is written down."""
         books, worker = self._books, inventory.hello.worker
@@ -318,8 +325,8 @@ class Controller:
             return
         active = known.active if known.heard else held.active
         books.known[held.session_id] = replace(known, active=active, state=held.state)
-        flying = any(str(flight.move.session_id) == held.session_id for flight in self._execution.flights)
-        if not flying:
+        flies = any(str(flight.move.session_id) == held.session_id for flight in self._execution.flights)
+        if not flies and not _agrees(books.session(held.session_id), held, active=active):
             draw(books, held.session_id, now_s)
 
     def _await_deliveries(self) -> None:
@@ -346,6 +353,14 @@ class Controller:
             retry_after_s=self._settings.admission.retry_after_s,
             counts=counts,
         )
+
+
+def _agrees(session: Session | None, held: Held, *, active: bool) -> bool:
+    """Whether the picture shows the session where its owner has it, and wanting what its client wants."""
+    if session is None:
+        return False
+    in_host_memory = held.state == "suspended"
+    return (session.gpu is None) == in_host_memory and (session.status in ("active", "waiting")) == active
 
 
 def _session_of(record: Record, sessions: dict[int, str]) -> str | None:

@@ -16,11 +16,11 @@ from runtime.journal.records import Lost, Placed
 from runtime.transfer.messages import Way
 from runtime.worker.messages import Open, Resume, Suspend
 from scheduler import events
-from scheduler.cluster import Gpu, GpuId, Session, SessionId
+from scheduler.cluster import Gpu, GpuId, NodeId, Session, SessionId
 from scheduler.cluster_state import ClusterState
 from scheduler.fleet import Fleet
 from scheduler.plan import Move, Plan
-from scheduler.sizes import room_mib, state_bytes, state_mib
+from scheduler.sizes import host_room_mib, room_mib, state_bytes, state_mib
 
 WAYS: tuple[Way, ...] = ("cuda-ipc", "nccl", "gloo", "tcp")  # the first that both workers have
 _STATUS = {"place": ("waiting",), "resume": ("waiting",), "migrate": ("active", "idle"), "offload": ("active", "idle")}
@@ -70,7 +70,7 @@ class Execution:
         while self._later and not any(flight.wave == self._wave for flight in self._flights.values()):
             self._wave += 1
             for move in self._later.popleft():
-                if self._applies(move):
+                if self._applies(move) and self._has_room(move):
                     self._begin(move, now_s)
 
     def moved(self, worker: str, session_id: str, state: str, now_s: float) -> None:
@@ -164,7 +164,7 @@ class Execution:
     def _way_out(self, session_id: SessionId, gpu: Gpu) -> Move | None:
         """To the GPU with most room, if it has enough; on its own GPU it is resumed for the way."""
         books, profile = self._books, self._books.truth.sessions[session_id].profile
-        needed_mib, held_mib = state_mib(books.fleet, profile), held_by_gpu(books.cluster, books.fleet)
+        needed_mib, held_mib = state_mib(books.fleet, profile), held_by(books.cluster, books.fleet)
         room = {
             name: room_mib(books.fleet, other.gpu_type) - held_mib[name]
             for name, other in books.cluster.gpus.items()
@@ -184,6 +184,19 @@ class Execution:
             wave=0,
             reason="drain",
         )
+
+    def _has_room(self, move: Move) -> bool:
+        """For one more state, counting what is there and what is on its way."""
+        books, session = self._books, self._books.session(move.session_id)
+        assert session is not None, "it applies"
+        place = move.target if move.target is not None else move.target_node
+        assert place is not None, "an offload has a node"
+        if move.target is not None:
+            room: int | None = room_mib(books.fleet, books.cluster.gpus[move.target].gpu_type)
+        else:
+            room = host_room_mib(books.fleet, NodeId(place))
+        size = state_mib(books.fleet, session.profile)
+        return room is None or held_by(books.cluster, books.fleet)[place] + size <= room
 
     def _receives(self, target: GpuId | None) -> bool:
         assert target is not None, "only offloads have no target"
@@ -241,13 +254,14 @@ class Execution:
         self._fly(replace(flight, stage="handing over", attempt=attempt, active=active))
 
     def _state_bytes(self, worker: str, profile: str) -> int | None:
-        present = self._books.roster.present[worker]
-        rooms = () if present.hello is None else present.hello.profiles
+        present = self._books.roster.present.get(worker)
+        rooms = () if present is None or present.hello is None else present.hello.profiles
         return next((room.state_bytes for room in rooms if room.name == profile), None)
 
     def _way(self, source: str, target: str) -> Way | None:
-        have = [self._books.roster.present[name].hello for name in (source, target)]
-        return next((way for way in WAYS if all(h is not None and way in h.ways for h in have)), None)
+        present = self._books.roster.present
+        ways = [hello.ways for name in (source, target) if name in present and (hello := present[name].hello)]
+        return next((way for way in WAYS if len(ways) == 2 and all(way in have for have in ways)), None)
 
     def _fly(self, flight: Flight) -> None:
         self._flights[str(flight.move.session_id)] = flight
@@ -270,16 +284,19 @@ class Execution:
             draw(self._books, session_id, now_s)
 
 
-def held_by_gpu(cluster: ClusterState, fleet: Fleet) -> Counter[GpuId]:
-    """MiB of states on each GPU, or on their way there."""
-    held: Counter[GpuId] = Counter()
+def held_by(cluster: ClusterState, fleet: Fleet) -> Counter[GpuId | NodeId]:
+    """MiB of states in each memory; both sides of a move under way hold the state."""
+    held: Counter[GpuId | NodeId] = Counter()
     for session in cluster.sessions.values():
-        size = state_mib(fleet, session.profile)
-        if session.gpu is not None:
-            held[session.gpu] += size
-        move = cluster.moves.get(session.session_id)
-        if move is not None and move.target is not None:
-            held[move.target] += size
+        size, move = state_mib(fleet, session.profile), cluster.moves.get(session.session_id)
+        here: set[GpuId | NodeId | None] = {session.gpu, session.node}
+        if move is not None:
+            here |= {move.source, move.target}
+            if move.target is None and move.source is not None:
+                here.add(cluster.gpus[move.source].node)
+        for place in here - {None}:
+            assert place is not None
+            held[place] += size
     return held
 
 

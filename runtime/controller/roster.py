@@ -10,7 +10,7 @@ and speaks again joins anew: what it holds is compared with the journal like eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from runtime.controller.step import Step, Word
@@ -29,6 +29,7 @@ from runtime.worker.process.messages import (
 )
 
 DRIFT = 0.01  # by which clocks may run apart, relative
+INVENTORY_S = 5.0  # after which a worker is asked again: a report that was lost is told by what is there
 HANG_S = 30.0  # without a new turn of its compute thread a worker's lease is not renewed
 WORKERS_MAX = 4096
 
@@ -40,6 +41,7 @@ class Present:
     worker: str
     incarnation: int
     renewed_s: float  # when the last heartbeat was heard that was echoed
+    asked_s: float = float("-inf")
     hello: Hello | None = None
     hangs: bool = False
 
@@ -58,7 +60,7 @@ class Roster:
         """After a restart everybody is asked; whoever does not answer before a lease would have ended has left."""
         found = cls(truth.controller_epoch, lease_s=lease_s)
         found._present = {
-            name: Present(worker=name, incarnation=incarnation, renewed_s=now_s)
+            name: Present(worker=name, incarnation=incarnation, renewed_s=now_s, asked_s=now_s)
             for name, incarnation in truth.workers.items()
         }
         return found, Step(words=tuple(found._ask(each.worker, each.incarnation) for each in found.present.values()))
@@ -94,8 +96,10 @@ class Roster:
         match message:
             case Hello():
                 return self._hello(message, now_s)
-            case Inventory():
+            case Inventory() if message.controller_epoch == self._controller_epoch:
                 return self._hello(message.hello, now_s)
+            case Inventory():  # what an earlier controller has asked for is of the past
+                return Step()
             case Heartbeat():
                 return self._heartbeat(message, now_s)
             case Goodbye() if self.knows(message.worker, message.incarnation):
@@ -119,7 +123,13 @@ class Roster:
         for each in silent:
             reason = "its compute thread hangs" if each.hangs else f"not heard for {now_s - each.renewed_s:.1f} s"
             records += self.exited(each.worker, each.incarnation, reason).records
-        return Step(records=records)
+        return Step(records=records, words=tuple(self._ask_again(now_s)))
+
+    def _ask_again(self, now_s: float) -> Iterator[Word]:
+        for each in list(self._present.values()):
+            if now_s - each.asked_s >= INVENTORY_S:
+                self._present[each.worker] = replace(each, asked_s=now_s)
+                yield self._ask(each.worker, each.incarnation)
 
     def _hello(self, hello: Hello, now_s: float) -> Step:
         """A higher incarnation is the end of the one before it."""
@@ -135,7 +145,7 @@ class Roster:
             return Step()
         gone = () if known is None else self.exited(hello.worker, known.incarnation, "began anew").records
         self._present[hello.worker] = Present(
-            worker=hello.worker, incarnation=hello.incarnation, renewed_s=now_s, hello=hello
+            worker=hello.worker, incarnation=hello.incarnation, renewed_s=now_s, asked_s=now_s, hello=hello
         )
         return Step(records=(*gone, Joined(worker=hello.worker, incarnation=hello.incarnation)))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runtime.controller.roster import DRIFT, HANG_S, Roster
+from runtime.controller.roster import DRIFT, HANG_S, INVENTORY_S, Roster
 from runtime.controller.step import Step, Word
 from runtime.journal.records import Joined, Left
 from runtime.journal.rules import after
@@ -45,10 +45,10 @@ def beat(incarnation: int = 1, sent_s: float = 0.0, **changes: Any) -> Heartbeat
     return Heartbeat(worker="w", incarnation=incarnation, controller_epoch=3, sent_s=sent_s, **(usual | changes))
 
 
-def inventory(incarnation: int = 1) -> Inventory:
+def inventory(incarnation: int = 1, controller_epoch: int = 3) -> Inventory:
     return Inventory(
         question=1,
-        controller_epoch=3,
+        controller_epoch=controller_epoch,
         hello=hello(incarnation=incarnation),
         leased=True,
         lanes=0,
@@ -135,7 +135,16 @@ def test_who_computes_nothing_loses_its_lease_though_it_speaks(roster: Roster) -
 def test_who_goes_on_computing_in_time_stays(roster: Roster) -> None:
     roster.said(beat(sent_s=1.0, turn_age_s=HANG_S + 1), 101.0)
     assert roster.said(beat(sent_s=2.0), 105.0).words != ()
-    assert roster.ticked(100.01 + LEASE_S * (1 + DRIFT)) == Step()
+    assert roster.ticked(100.01 + LEASE_S * (1 + DRIFT)).records == ()
+
+
+def test_everybody_is_asked_again_now_and_then(roster: Roster) -> None:
+    assert roster.ticked(100.0 + INVENTORY_S - 0.1).words == ()
+    (asked,) = roster.ticked(100.0 + INVENTORY_S).words
+    assert (asked.worker, asked.incarnation) == ("w", 1)
+    assert isinstance(asked.body, AskInventory)
+    assert roster.question == asked.body.question
+    assert roster.ticked(100.0 + INVENTORY_S + 0.1).words == ()
 
 
 def test_after_a_restart_everybody_is_asked_and_the_silent_have_left() -> None:
@@ -145,8 +154,11 @@ def test_after_a_restart_everybody_is_asked_and_the_silent_have_left() -> None:
         ("w", 1, AskInventory),
         ("x", 5, AskInventory),
     ]
-    assert roster.said(inventory(), 51.0) == Step()
+    assert roster.said(inventory(controller_epoch=3), 51.0) == Step()
+    assert not roster.all_known, "that was an answer to the controller before"
+    assert roster.said(inventory(controller_epoch=4), 51.0) == Step()
     assert roster.present["w"].hello is not None
+    assert not roster.all_known
     roster.said(beat(sent_s=3.0), 51.0)
     assert roster.ticked(50.0 + LEASE_S + 0.101).records == (
         Left(worker="x", incarnation=5, reason="not heard for 10.1 s"),

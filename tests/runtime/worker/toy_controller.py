@@ -5,6 +5,7 @@ Messages lie in lists until somebody delivers, doubles or drops them, in any ord
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import get_args
 
 from runtime.controller.handover import ATTEMPT_S, SAY_AGAIN_S, Progress
@@ -137,31 +138,36 @@ class ToyFleet(World):
 
     def lane_step(self, attempt: AttemptId, *, flip: bool = False) -> None:
         """One round goes from lane to lane."""
-        sides = [w.lanes[attempt] for w in self.workers.values() if attempt in w.lanes]
-        sending = next((lane for lane in sides if isinstance(lane.opened, OpenSending)), None)
-        receiving = next((lane for lane in sides if isinstance(lane.opened, OpenReceiving)), None)
-        if sending is None or receiving is None or not sending.rounds:
-            return
-        sent = sending.rounds.popleft()
-        session_id = sending.opened.session_id
-        for at in _granules(sent.ranges):
-            source = sending.opened.block.start // GRANULE_BYTES + at
-            target = receiving.opened.block.start // GRANULE_BYTES + at
-            receiving.worker.memory["device"][target] = sending.worker.memory["device"][source]
-        block = sending.opened.block
-        first, last = block.start // GRANULE_BYTES, block.end // GRANULE_BYTES
-        digest = hash(bytes(sending.worker.memory["device"][first:last])) % 2**64 if sent.last else None
-        sending.worker.events.append(RoundSent(attempt=attempt, number=sent.number, digest=digest))
-        if not sent.last:
-            return
-        assert digest is not None
-        sending.worker.end_lane(attempt)
-        if flip:
-            receiving.worker.end_lane(attempt, "checksum")
-        else:
-            head = sending.worker.chunks[session_id].to_bytes(8)
-            receiving.worker.events.append(Arrived(attempt=attempt, digest=digest, head=head))
-            receiving.worker.end_lane(attempt)
+        move_round(self.workers.values(), attempt, flip=flip)
+
+
+def move_round(workers: Iterable[ToyWorker], attempt: AttemptId, *, flip: bool = False) -> None:
+    """One round goes from lane to lane; `flip`: and arrives with a wrong checksum, if it is the last."""
+    sides = [worker.lanes[attempt] for worker in workers if attempt in worker.lanes]
+    sending = next((lane for lane in sides if isinstance(lane.opened, OpenSending)), None)
+    receiving = next((lane for lane in sides if isinstance(lane.opened, OpenReceiving)), None)
+    if sending is None or receiving is None or not sending.rounds:
+        return
+    sent = sending.rounds.popleft()
+    session_id = sending.opened.session_id
+    for at in _granules(sent.ranges):
+        source = sending.opened.block.start // GRANULE_BYTES + at
+        target = receiving.opened.block.start // GRANULE_BYTES + at
+        receiving.worker.memory["device"][target] = sending.worker.memory["device"][source]
+    block = sending.opened.block
+    first, last = block.start // GRANULE_BYTES, block.end // GRANULE_BYTES
+    digest = hash(bytes(sending.worker.memory["device"][first:last])) % 2**64 if sent.last else None
+    sending.worker.events.append(RoundSent(attempt=attempt, number=sent.number, digest=digest))
+    if not sent.last:
+        return
+    assert digest is not None
+    sending.worker.end_lane(attempt)
+    if flip:
+        receiving.worker.end_lane(attempt, "checksum")
+    else:
+        head = sending.worker.chunks[session_id].to_bytes(8)
+        receiving.worker.events.append(Arrived(attempt=attempt, digest=digest, head=head))
+        receiving.worker.end_lane(attempt)
 
 
 def _granules(ranges: Ranges) -> list[int]:
