@@ -5,6 +5,7 @@ Decides when that process is given up, killed and begun anew; must never know wh
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import time
@@ -50,6 +51,10 @@ class PlanningProcess:
         return self._pipe.fileno()
 
     @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    @property
     def is_free(self) -> bool:
         """A question may be asked."""
         return self._ready and self._end_s is None
@@ -59,8 +64,9 @@ class PlanningProcess:
         plain = replace(
             snapshot, gpus=dict(snapshot.gpus), sessions=dict(snapshot.sessions), moves=dict(snapshot.moves)
         )
-        self._pipe.send((plain, now_s, seconds, early))
         self._end_s = self._clock() + seconds + GRACE_S
+        with contextlib.suppress(OSError):  # it is gone: whoever asks for the answer finds that out
+            self._pipe.send((plain, now_s, seconds, early))
 
     def answer(self) -> Decision | None:
         """What has come; None if nothing has, or if the process was given up."""
