@@ -439,6 +439,16 @@ class SimulatedWorld(World):
         for _ in range(round(seconds / TICK_S)):
             self.step()
 
+    def empty(self, seconds: float) -> None:
+        """Most clients leave and the others rest, so that fewer workers will do."""
+        for name in sorted(self.wanted):
+            if self.chance.random() < 0.6:
+                self.ending.add(name)
+            else:
+                self.wanted[name] = False
+        for _ in range(round(seconds / TICK_S)):
+            self.step()
+
     def unsettled(self) -> list[str]:
         """What is not as it ought to be once the world has healed."""
         truth, found = self.controller.truth, list[str]()

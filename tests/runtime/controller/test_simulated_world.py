@@ -8,7 +8,7 @@ import pytest
 
 from tests.runtime.controller.simulated_world import SimulatedWorld
 
-SEEDS, STEPS, HEAL_S = 24, 300, 90.0
+SEEDS, STEPS, HEAL_S, EMPTY_S = 24, 300, 90.0, 120.0
 REACHED = {  # sometimes, in some world: what is never reached was never tested
     *("place", "resume", "offload", "migrate", "stopped"),
     *("killed", "lose", "lane fails", "restart", "disk full"),
@@ -40,13 +40,15 @@ def misfortune(world: SimulatedWorld) -> None:
 
 
 def run(seed: int, steps: int = STEPS) -> SimulatedWorld:
-    """Misfortunes for half a minute; then the world heals."""
+    """Misfortunes for half a minute; then the world heals, and in some worlds most clients leave."""
     world = SimulatedWorld(seed)
     for _ in range(steps):
         misfortune(world)
         world.step()
     world.disk_full = False
     world.heal(HEAL_S)
+    if seed % 4 == 0:
+        world.empty(EMPTY_S)
     return world
 
 
