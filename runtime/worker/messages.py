@@ -120,8 +120,8 @@ class Steered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """Changes of prompt and control up to this serial are part of the session from now on, wherever it goes."""
 
     session_id: _Name
+    lineage: _Count
     serial: _Count
-    lineage: _Count = 0
 
 
 class Unsteered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -131,9 +131,9 @@ class Unsteered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """
 
     session_id: _Name
+    lineage: _Count
     serial: _Count
     reason: Reason
-    lineage: _Count = 0
     prompt: Annotated[str, Meta(max_length=4096)] | None = None
     control: Annotated[str, Meta(max_length=64)] | None = None
 

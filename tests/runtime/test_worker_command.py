@@ -122,7 +122,7 @@ def test_it_computes_and_ends_cleanly_when_it_is_told_to(weights: Path, number: 
         body = Open(session_id="s", state_bytes=size, ownership=1, text=text)
         ends.tell(Command(**told, version=1, body=body))
         assert ends.hear(Said).report == Moved(session_id="s", state="active", ownership=1)
-        ends.tell_from_gateway(Credit(**told, session_id="s", up_to=3))
+        ends.tell_from_gateway(Credit(**told, session_id="s", lineage=0, up_to=3))
         chunks = [ends.chunk() for _ in range(3)]
         assert [(chunk.number, chunk.encoding) for chunk in chunks] == [(at, "mjpeg") for at in range(3)]
         assert chunks[0].body.count(b"Content-Type: image/jpeg") == TINY.frames
@@ -144,7 +144,8 @@ def test_with_keys_nobody_else_is_spoken_to(weights: Path, tmp_path: Path) -> No
     with a_worker(*options, "--quiet", "--server-key", server_public, secret=server_secret) as (ends, process):
         hello = ends.hear(Hello)
         assert hello.profiles
-        ends.tell_from_gateway(Credit(controller_epoch=1, incarnation=hello.incarnation, session_id="s", up_to=1))
+        told = {"controller_epoch": 1, "incarnation": hello.incarnation}
+        ends.tell_from_gateway(Credit(**told, session_id="s", lineage=0, up_to=1))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
     own_public = tmp_path / "worker.key"

@@ -114,38 +114,37 @@ class Hearing:
         """Whoever has lost chunks on their way could wait for them, and the session for its credit."""
         session_id = SessionId(credit.session_id)
         carried, record = self._parts.seats.get(session_id), self._parts.table.records.get(session_id)
-        if carried is None or record is None:
+        if carried is None or record is None or credit.lineage != carried.head.lineage:
             return
         credited = carried.credited(credit)
         self._parts.seats.put(session_id, credited)
         if not (credited.has_credit or record.state in _NOT_SERVED or self._parts.delivery.has_chunks(session_id)):
-            lineage, number = credited.head.lineage, credited.head.chunk_number
-            self._parts.tell(Uncredited(session_id=credit.session_id, lineage=lineage, chunk_number=number))
+            number = credited.head.chunk_number
+            self._parts.tell(Uncredited(session_id=session_id, lineage=credit.lineage, chunk_number=number))
 
     def _steer(self, steer: Steer) -> None:
         """What is answered is part of the session; what is not comes again, here or where the session is by then."""
         session_id = SessionId(steer.session_id)
         carried, record = self._parts.seats.get(session_id), self._parts.table.records.get(session_id)
-        if carried is None or record is None or record.state in _NOT_SERVED:
+        if carried is None or record is None or record.state in _NOT_SERVED or steer.lineage != carried.head.lineage:
             return
         steered = carried.steered(steer)
         if steered is None:
-            self._unsteered(steer, carried, f"{CHANGES_MAX} changes wait for their chunks, and no more may")
+            self._unsteered(steer, f"{CHANGES_MAX} changes wait for their chunks, and no more may")
             return
         refusal = None if steered is carried else self._parts.model.refusal(carried.with_change(steer))
         if refusal is not None:
-            self._unsteered(steer, carried, refusal)
+            self._unsteered(steer, refusal)
             return
         self._parts.seats.put(session_id, steered)
-        lineage = steered.head.lineage
-        self._parts.tell(Steered(session_id=steer.session_id, serial=steered.serial, lineage=lineage))
+        self._parts.tell(Steered(session_id=session_id, lineage=steer.lineage, serial=steered.serial))
 
-    def _unsteered(self, steer: Steer, carried: Carried, reason: str) -> None:
+    def _unsteered(self, steer: Steer, reason: str) -> None:
         unsteered = Unsteered(
             session_id=steer.session_id,
+            lineage=steer.lineage,
             serial=steer.serial,
             reason=reason[:REASON_MAX],
-            lineage=carried.head.lineage,
             prompt=steer.prompt,
             control=steer.control,
         )

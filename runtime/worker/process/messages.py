@@ -1,4 +1,4 @@
-"""What a worker process and its controller, and the worker and the gateway, say to each other: version 1.
+"""What a worker process says to its controller and to the gateway, and what each of them says to it: version 1.
 
 Decides the closed union of each direction and its limits; must never know a socket, nor what follows from a message.
 Every message is one frame of msgpack. All may be lost, doubled or late: what they say is absolute (a chunk number, a
@@ -38,6 +38,7 @@ class Steer(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     controller_epoch: _Count
     incarnation: _Count
     session_id: _Name
+    lineage: _Count  # of another one it has no effect: its chunks, changes and credit are others
     serial: _Count
     from_chunk: _Count = 0
     prompt: Annotated[str, Meta(max_length=4096)] | None = None
@@ -50,6 +51,7 @@ class Credit(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     controller_epoch: _Count
     incarnation: _Count
     session_id: _Name
+    lineage: _Count  # as in `Steer`
     up_to: _Count
 
 
@@ -221,7 +223,7 @@ _FROM_GATEWAY: msgspec.msgpack.Decoder[FromGateway] = msgspec.msgpack.Decoder(Fr
 _FROM_WORKER: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 _TO_GATEWAY: msgspec.msgpack.Decoder[ToGateway] = msgspec.msgpack.Decoder(ToGateway)
 
-Message = TypeVar("Message")
+Kind = TypeVar("Kind")
 
 
 def encoded(message: FromController | FromGateway | FromWorker | ToGateway) -> bytes:
@@ -248,7 +250,7 @@ def to_gateway(frame: bytes) -> ToGateway:
     return _TO_GATEWAY.decode(frame)
 
 
-def _one(decoder: msgspec.msgpack.Decoder[Message], frames: Iterable[bytes]) -> Message | None:
+def _one(decoder: msgspec.msgpack.Decoder[Kind], frames: Iterable[bytes]) -> Kind | None:
     first, *others = frames
     if others or len(first) > MESSAGE_BYTES_MAX:
         return None

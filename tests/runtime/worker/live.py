@@ -241,13 +241,15 @@ class LiveFleet:
         if worker is None or worker.incarnation != message.incarnation:
             return
         session_id = SessionId(report.session_id)
+        if report.lineage != self.sink.lineages.get(session_id):
+            return
         if isinstance(report, Steered):
             self.confirmed[session_id] = max(report.serial, self.confirmed.get(session_id, 0))
         elif not isinstance(report, Uncredited):
             worker.told.append(report)
             if isinstance(report, Undelivered):
                 self.sink.holes[session_id] = report.number + report.count - self.sink.taken[session_id]
-        elif self._is_served(session_id, worker) and report.lineage == self.sink.lineages[session_id]:
+        elif self._is_served(session_id, worker):
             self.sink.go_on(session_id, report.chunk_number)
             self._poor.add(session_id)
 
@@ -312,6 +314,7 @@ class LiveFleet:
                 controller_epoch=self.controller_epoch,
                 incarnation=worker.incarnation,
                 session_id=session_id,
+                lineage=self.sink.lineages[session_id],
                 serial=serial,
                 from_chunk=from_chunk,
                 prompt=prompt,
@@ -331,6 +334,7 @@ class LiveFleet:
             controller_epoch=self.controller_epoch,
             incarnation=worker.incarnation,
             session_id=session_id,
+            lineage=self.sink.lineages[session_id],
             up_to=up_to,
         )
         worker.tell(credit)

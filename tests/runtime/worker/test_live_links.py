@@ -14,6 +14,7 @@ from runtime.worker.process.messages import (
     FRAME_BYTES_MAX,
     MESSAGE_BYTES_MAX,
     AskInventory,
+    Credit,
     Renew,
     Steer,
     WantKeyFrame,
@@ -176,6 +177,7 @@ def test_a_gateway_that_does_not_know_the_new_controller_is_not_heard(fleet: Liv
             controller_epoch=fleet.controller_epoch - back,
             incarnation=a.incarnation + ahead,
             session_id=S,
+            lineage=0,
             serial=1,
             prompt="blue square",
         )
@@ -183,6 +185,23 @@ def test_a_gateway_that_does_not_know_the_new_controller_is_not_heard(fleet: Liv
     from_chunk = steer_now(fleet, S, prompt="green triangle")
     fleet.wait_chunks(S, from_chunk + 2)  # green
     assert fleet.confirmed[S] == 1
+
+
+def test_what_is_said_to_a_lineage_that_is_over_has_no_effect_on_the_next(fleet: LiveFleet) -> None:
+    """Two connections have no order: the gateway may hear of the new one later than the worker."""
+    a = open_all(fleet, S)
+    fleet.credit[S] = fleet.credited[S]
+    fleet.wait_chunks(S, fleet.credited[S])
+    fleet.shut(S)
+    a.reports.clear()
+    fleet.open(S, a, a_script(seed=5), lineage=1, credit=0)
+    assert a.wait(Moved, session_id=S, state="active") is not None
+    fence = {"controller_epoch": fleet.controller_epoch, "incarnation": a.incarnation}
+    a.tell(Credit(**fence, session_id=S, lineage=0, up_to=50))
+    a.tell(Steer(**fence, session_id=S, lineage=0, serial=1, prompt="blue square", control="up"))
+    fleet.credit[S] = 4
+    fleet.wait_chunks(S, 4)  # as the new script has them
+    assert a.at_rest() == {S: 4}
 
 
 @pytest.mark.parametrize("side", ["controller", "gateway"])

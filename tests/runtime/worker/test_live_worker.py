@@ -104,7 +104,7 @@ def test_a_change_that_the_model_refuses_costs_nothing_but_the_change(fleet: Liv
     a = fleet.workers["a"]
     fleet.open(S, a, a_script(changes=((1, "refused", None),)))
     unsteered = a.wait(Unsteered, session_id=S)
-    assert unsteered == Unsteered(session_id=S, serial=1, reason="that prompt is refused", prompt="refused")
+    assert unsteered == Unsteered(session_id=S, lineage=0, serial=1, reason="that prompt is refused", prompt="refused")
     assert fleet.confirmed[S] == 0
     fleet.sink.scripts[S] = a_script()  # what is not part of the session is not told again
     fleet.wait_chunks(S, 3)

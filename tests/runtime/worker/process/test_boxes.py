@@ -86,7 +86,7 @@ def test_a_wake_before_the_wait_is_not_lost() -> None:
 
 
 def an_answer(serial: int) -> Told:
-    return Told(worker="w", incarnation=1, controller_epoch=1, report=Steered(session_id=S, serial=serial))
+    return Told(worker="w", incarnation=1, controller_epoch=1, report=Steered(session_id=S, lineage=0, serial=serial))
 
 
 def a_report(at: int) -> Goodbye:

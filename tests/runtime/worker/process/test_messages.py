@@ -30,7 +30,7 @@ from runtime.worker.process.messages import (
 )
 
 ASK = AskInventory(controller_epoch=1, incarnation=2, question=7)
-STEER = Steer(controller_epoch=1, incarnation=2, session_id="s", serial=1, prompt="p")
+STEER = Steer(controller_epoch=1, incarnation=2, session_id="s", lineage=0, serial=1, prompt="p")
 UNDELIVERED = Undelivered(session_id="s", lineage=1, number=3, count=2, reason="r")
 CONTROLLERS: list[FromController] = [
     Command(controller_epoch=1, incarnation=2, version=3, body=Demand(session_id="s", active=True)),
@@ -39,7 +39,7 @@ CONTROLLERS: list[FromController] = [
 ]
 GATEWAYS: list[FromGateway] = [
     STEER,
-    Credit(controller_epoch=1, incarnation=2, session_id="s", up_to=3),
+    Credit(controller_epoch=1, incarnation=2, session_id="s", lineage=0, up_to=3),
     WantKeyFrame(controller_epoch=1, incarnation=2, session_id="s"),
 ]
 TOLD: list[StreamReport] = [
@@ -125,6 +125,6 @@ def test_nesting_without_an_end_is_none() -> None:
 def test_more_than_one_frame_or_too_long_a_frame_is_none() -> None:
     frame = encoded(STEER)
     assert from_gateway([frame, frame]) is None
-    long = Steer(controller_epoch=1, incarnation=2, session_id="s", serial=1, prompt="p" * 4097)
+    long = Steer(controller_epoch=1, incarnation=2, session_id="s", lineage=0, serial=1, prompt="p" * 4097)
     assert from_gateway([encoded(long)]) is None
     assert from_gateway([frame + b"\x00" * MESSAGE_BYTES_MAX]) is None

@@ -76,7 +76,7 @@ class Ends:
         if peer == "controller":
             message = AskInventory(**fence, question=number)
         else:
-            message = Credit(**fence, session_id="s", up_to=number)
+            message = Credit(**fence, session_id="s", lineage=0, up_to=number)
         try:
             self.sockets[peer].send_multipart([IDENTITY, encoded(message)], zmq.NOBLOCK)
         except zmq.ZMQError:
@@ -88,7 +88,7 @@ class Ends:
         if peer == "controller":
             self.outbox.say(Goodbye(worker="w", incarnation=3, reason=text))
         else:
-            steered = Steered(session_id=text, serial=1)
+            steered = Steered(session_id=text, lineage=0, serial=1)
             self.outbox.tell(Told(worker="w", incarnation=3, controller_epoch=1, report=steered))
 
     def crowd(self, peer: Peer) -> int:
