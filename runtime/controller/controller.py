@@ -213,8 +213,6 @@ class Controller:
                 self._sessions.heard(worker, report, now_s)
                 if report.session_id not in books.truth.sessions or books.truth.sessions[report.session_id].lost:
                     self._execution.dropped(report.session_id)
-            case said.Steered():
-                pass
             case _:
                 assert isinstance(report, get_args(MigrationReport))
                 self._take(books.handovers.hear(books.truth, worker, report, now_s), now_s)

@@ -15,13 +15,13 @@ from runtime.journal.journal import Journal
 from runtime.journal.records import Created, Joined, Left, Placed, Record
 from runtime.journal.rules import after
 from runtime.transfer.messages import Side, Way
-from runtime.worker.messages import Closed, Lost, Moved, Refused, Steered, Undelivered
+from runtime.worker.messages import Closed, Lost, Moved, Refused, Undelivered
 from runtime.worker.process.messages import AskInventory, Renew
 from scheduler.cluster import SessionId
 from tests.runtime.worker.live import LiveFleet
 from tests.runtime.worker.live_sessions import Script, state_bytes
 
-_NOT_OF_ATTEMPTS = (Moved, Refused, Closed, Steered, Undelivered)
+_NOT_OF_ATTEMPTS = (Moved, Refused, Closed, Undelivered)
 _SOURCE_STATES = ("precopy", "frozen")
 
 

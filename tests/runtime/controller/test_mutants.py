@@ -11,7 +11,6 @@ import pytest
 from runtime.controller import sessions
 from runtime.controller.books import Books
 from runtime.controller.controller import Controller
-from runtime.controller.execution import Execution
 from runtime.controller.handovers import Handovers
 from runtime.controller.orders import Orders
 from runtime.controller.power import Power
