@@ -13,7 +13,6 @@ from runtime.controller.books import Books
 from runtime.controller.controller import Controller
 from runtime.controller.handovers import Handovers
 from runtime.controller.orders import Orders
-from runtime.controller.power import Power
 from runtime.controller.roster import Roster
 from runtime.controller.step import Step
 from runtime.worker.messages import Close, Desired
@@ -46,10 +45,6 @@ def answers_to_earlier_controllers_count(patch: Patch) -> None:
 
 def _of(inventory: Inventory) -> tuple[str, int]:
     return inventory.hello.worker, inventory.hello.incarnation
-
-
-def workers_that_hold_something_are_stopped(patch: Patch) -> None:
-    patch.setattr(Power, "_holds", lambda *_: False)
 
 
 def handovers_go_on_without_a_worker_that_has_left(patch: Patch) -> None:
@@ -85,7 +80,6 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     orders_are_said_once,
     nobody_is_asked_again,
     answers_to_earlier_controllers_count,
-    workers_that_hold_something_are_stopped,
     handovers_go_on_without_a_worker_that_has_left,
     handovers_are_forgotten_in_a_restart,
     what_is_lost_stays_in_the_picture,
