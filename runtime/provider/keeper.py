@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,6 +93,7 @@ class Keeper:
         self._why = ""  # the last death
         self._told: NextStart | None = None
         self._task: asyncio.Task[None] | None = None
+        self._step: asyncio.Task[None] | None = None
 
     @property
     def running(self) -> Running | None:
@@ -121,7 +122,8 @@ class Keeper:
             return
         run.settled = True
         run.record = replace(run.record, incarnation=incarnation)
-        self._means.writer.submit(_tried, self._means.folder.write, run.record)
+        if not run.process.ended.done():  # or a record that is being removed would come again
+            self._means.writer.submit(_tried, self._means.folder.write, run.record)
 
     async def adopt(self, record: WorkerRecord) -> None:
         """Go on with what another provider has begun."""
@@ -149,6 +151,8 @@ class Keeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        if self._step is not None:
+            await asyncio.wait([self._step])
         if self._run is not None:
             self._run.process.close()
 
@@ -164,9 +168,15 @@ class Keeper:
                 if self._run is None:
                     await self._start()
                 else:
-                    await self._over(self._run, await self._accompanied(self._run))
+                    ending = await self._accompanied(self._run)
+                    await self._whole(self._over(self._run, ending))
         finally:
             self._task = None
+
+    async def _whole(self, step: Coroutine[Any, Any, None]) -> None:
+        """What is not left half done when the provider is closed: what is written down is told, too."""
+        self._step = asyncio.get_running_loop().create_task(step)
+        await asyncio.shield(self._step)
 
     async def _start(self) -> None:
         """Once the rule allows it."""
@@ -179,6 +189,9 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), wait_s)
             return
+        await self._whole(self._start_now())
+
+    async def _start_now(self) -> None:
         began_s = self._means.clock()
         try:
             record = await self._means.done(self._spawned)

@@ -46,7 +46,7 @@ class LocalProvider:
     ) -> LocalProvider:
         """Take hold of the folder and adopt the workers that run there.
 
-        Before this returns, each of them is told as `Started`, or as `Exited` if it has ended meanwhile. Raises
+        Before this returns, each is told as `Started`, or as `Exited` if it has ended meanwhile; no other runs. Raises
         `BadInputError` where another provider holds the folder or something else is in it, and `OSError`.
         """
         folder = await asyncio.to_thread(StateFolder.open, path)

@@ -34,14 +34,8 @@ class Ending:
 
 def born(pid: int) -> str | None:
     """When the process of this number began, as a word to compare; None if there is none, or only a zombie."""
-    if not _PROC.joinpath("self/stat").exists():
-        return _born_by_ps(pid)
-    try:
-        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()  # from the third on: the name before it may hold anything
-    return None if fields[0] in "ZX" else f"{_boot()}/{fields[19]}"
+    found = _seen(pid)
+    return None if found is None or found.is_over else found.birth
 
 
 def find(mark: str) -> int | None:
@@ -98,9 +92,10 @@ class HeldProcess:
 
     @classmethod
     def adopted(cls, pid: int, birth: str, *, by_pidfd: bool = True) -> HeldProcess | None:
-        """None if it is gone, or another process has its number now."""
+        """None if it is gone, or another process has its number now. Of a zombie the end is heard at once."""
         pidfd = _pidfd(pid) if by_pidfd else None
-        if born(pid) == birth:
+        found = _seen(pid)
+        if found is not None and found.birth == birth:
             return cls(pid, birth, pidfd)
         if pidfd is not None:
             os.close(pidfd)
@@ -178,7 +173,24 @@ def _pidfd(pid: int) -> int | None:
     return None
 
 
-def _born_by_ps(pid: int) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    birth: str
+    is_over: bool  # a zombie: nothing is left of it but its exit code
+
+
+def _seen(pid: int) -> _Seen | None:
+    if not _PROC.joinpath("self/stat").exists():
+        return _seen_by_ps(pid)
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # from the third on: the name before it may hold anything
+    return _Seen(f"{_boot()}/{fields[19]}", fields[0] in "ZX")
+
+
+def _seen_by_ps(pid: int) -> _Seen | None:
     """To the second, which is what there is without a /proc."""
     done = subprocess.run(  # noqa: S603
         ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],
@@ -188,7 +200,7 @@ def _born_by_ps(pid: int) -> str | None:
         check=False,
     )
     state, _, began = done.stdout.strip().partition(" ")
-    return None if not began or state.startswith("Z") else began.strip()
+    return _Seen(began.strip(), state.startswith("Z")) if began else None
 
 
 @cache

@@ -35,7 +35,7 @@ Role = Literal["controller", "gateway", "worker"]
 SUBFOLDERS: dict[Role, str] = {"controller": "controllers", "gateway": "gateways", "worker": "workers"}
 WORKERS_MAX = 4096
 FILE_BYTES_MAX = 1 << 14
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # that of a worker, and of a file
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # that of a worker, and of a file
 _KEY_CHARACTERS = 40  # of Z85
 
 
@@ -87,7 +87,9 @@ def make(folder: Path, workers: int) -> None:
 def add(folder: Path, role: Role, name: str) -> Certificate:
     """One more. Raises `BadInputError`: nothing is overwritten."""
     if not _NAME.fullmatch(name):
-        raise BadInputError.of("--add", f"{name!r} must be 1 to 64 letters, digits, - and _, and not begin with a sign")
+        raise BadInputError.of(
+            "--add", f"{name!r} must be 1 to 64 letters, digits, - _ and ., and not begin with a sign"
+        )
     there = certificates(folder)
     if any(one.name == name for one in there):
         raise BadInputError.of("--add", f"{name!r} is there already: --remove it first, and its old key is void")

@@ -84,7 +84,7 @@ class Doorkeeper:
             )
 
     def close(self) -> None:
-        """Nobody is let in any more."""
+        """Nobody is let in any more. Before the context ends, which would wait for it."""
         self._theirs.close()
         self._thread.join()
 

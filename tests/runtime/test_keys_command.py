@@ -72,7 +72,7 @@ def test_one_is_added_listed_and_removed(tmp_path: Path) -> None:
     [
         ((), "keys: is there already, and nothing is overwritten: --list shows it, --add NAME adds to it\n"),
         (("--add", "worker-0"), "--add: 'worker-0' is there already: --remove it first, and its old key is void\n"),
-        (("--add", "../x"), "--add: '../x' must be 1 to 64 letters, digits, - and _, and not begin with a sign\n"),
+        (("--add", "../x"), "--add: '../x' must be 1 to 64 letters, digits, - _ and ., and not begin with a sign\n"),
         (("--remove", "x"), "--remove: 'x' is not there: epochal keys keys --list\n"),
         (("--add", "x", "--list"), "--workers, --add, --remove and --list: cannot be given together\n"),
     ],

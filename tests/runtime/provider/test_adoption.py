@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.provider.keeper import LocalSettings
 from runtime.provider.local import LocalProvider
 from runtime.provider.processes import born
 from runtime.provider.provider import Exited, Started
@@ -247,5 +248,28 @@ def test_the_record_is_for_nobody_else(tmp_path: Path) -> None:
             await until(lambda: '"pid":' in (folder / RECORD).read_text(), "the record")
             assert folder.stat().st_mode & 0o777 == 0o700
             assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+    asyncio.run(case())
+
+
+@pytest.mark.skipif(not Path("/bin/ps").exists(), reason="there is no /bin/ps here")
+def test_without_proc_and_pidfds_a_worker_is_adopted_by_what_ps_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on other systems than Linux."""
+    monkeypatch.setattr("runtime.provider.processes._PROC", tmp_path / "no-proc")
+    folder = tmp_path / "state"
+
+    async def case() -> None:
+        ears = Ears()
+        first = await LocalProvider.open(folder, program(POLITE), ears, LocalSettings(by_pidfd=False))
+        pid = await started(first, ears, folder)
+        await first.close()
+        async with a_provider(folder, program(POLITE), by_pidfd=False) as (second, ears):
+            assert (await ears.hear(Started)).running.pid == pid
+            second.stop(GPU)
+            exited = await ears.hear(Exited)
+            assert (exited.code, exited.lines) == (0, ("here", "finishing"))
+            assert born(pid) is None
 
     asyncio.run(case())

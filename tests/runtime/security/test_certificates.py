@@ -69,7 +69,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / "keys").rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("name", ["", "../escape", "a/b", ".hidden", "-option", "x" * 65, "a b", "a.key", "é"])
+@pytest.mark.parametrize("name", ["", "../escape", "a/b", ".hidden", "-option", "x" * 65, "a b", "a\nb", "é"])
 def test_a_name_is_a_file_name_and_no_more(tmp_path: Path, name: str) -> None:
     make(tmp_path / "keys", 0)
     with pytest.raises(BadInputError, match="must be 1 to 64 letters, digits"):
@@ -81,6 +81,7 @@ def test_what_is_removed_is_gone_and_may_come_again_with_another_key(tmp_path: P
     gone = remove(tmp_path / "keys", "worker-0")
     assert list((tmp_path / "keys/workers").iterdir()) == []
     assert add(tmp_path / "keys", "worker", "worker-0").public != gone.public
+    assert add(tmp_path / "keys", "worker", "l40s.2-0-0-1").secret_file is not None  # as GPUs are called
     with pytest.raises(BadInputError, match="--remove: 'nobody' is not there"):
         remove(tmp_path / "keys", "nobody")
 
