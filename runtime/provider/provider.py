@@ -120,6 +120,10 @@ class Provider(Protocol):
         """The worker has said hello: its start has succeeded."""
         ...
 
+    async def stop_all(self) -> None:
+        """Ask all to end, and wait until they have, if that can be seen."""
+        ...
+
     async def close(self) -> None:
         """Let go of all workers; they go on."""
         ...

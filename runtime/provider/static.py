@@ -45,6 +45,9 @@ class StaticProvider:
         """It is there; if it is to go, that is news again."""
         self._said.pop(gpu_id, None)
 
+    async def stop_all(self) -> None:
+        """They are somebody else's."""
+
     async def close(self) -> None:
         """Nothing is held."""
 
