@@ -11,6 +11,7 @@ from pathlib import Path
 from runtime.controller.controller import ControllerSettings
 from scheduler.fleet import Fleet
 from scheduler.planner_settings import PlannerSettings
+from traces.errors import BadInputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +28,14 @@ class ControllerConfig:
     early_s: float = 0.1  # that an early plan may take
     spacing_s: float = 0.25  # between two plans, at least
     tick_s: float = 0.1
+
+
+def check_fleet(fleet: Fleet) -> None:
+    """Raises `BadInputError` where GPUs would share host memory: it belongs to a worker's process, and ends with it."""
+    for index, pool in enumerate(fleet.pools):
+        if pool.gpus_per_node != 1:
+            raise BadInputError.of(
+                "fleet",
+                f"pools[{index}].gpus_per_node={pool.gpus_per_node} must be 1: each worker is a node of its own; say "
+                f"nodes: {pool.nodes * pool.gpus_per_node} instead",
+            )

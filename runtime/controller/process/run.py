@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 import zmq
@@ -21,42 +20,20 @@ from runtime.controller.controller import (
     Planned,
     Ticked,
 )
-from runtime.controller.process.config import ControllerConfig
+from runtime.controller.process.config import ControllerConfig, check_fleet
 from runtime.controller.process.planning import PlanningProcess
+from runtime.controller.process.providing import Nobody, Providing
 from runtime.controller.process.wires import Wires
-from runtime.controller.step import Step, Switch
+from runtime.controller.step import Step
 from runtime.gateway import messages as gate
 from runtime.journal.journal import Journal, JournalFullError
-from runtime.worker.process.messages import Heartbeat
+from runtime.worker.process.messages import Heartbeat, Hello
 from scheduler.epoch_plan_json import epoch_plan_json
 from scheduler.plan import Decision
 
 _UNREPEATED = (Exited, Available, Planned, EpochOver)  # nobody says these again
 _HOPELESS = (Heartbeat, Ticked, Planned, gate.Here, gate.Taken)  # these make room for nobody
 PLANS_KEPT = 64
-
-
-class Providing(Protocol):
-    """Whoever starts and stops workers, as the loop needs it."""
-
-    def switch(self, switch: Switch) -> None: ...
-
-    def happened(self) -> list[Exited | Available]: ...
-
-    def close(self) -> None: ...
-
-
-class Nobody:
-    """Workers come and go as they like."""
-
-    def switch(self, switch: Switch) -> None:
-        """Somebody else starts and stops them."""
-
-    def happened(self) -> list[Exited | Available]:
-        return []
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
 
 class ControllerLoop:
@@ -69,10 +46,11 @@ class ControllerLoop:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Takes the journal over. Raises `JournalError` and `zmq.ZMQError`."""
+        """Takes the journal over. Raises `BadInputError`, `JournalError` and `zmq.ZMQError`."""
+        check_fleet(config.fleet)
         self._config, self._clock = config, clock
-        self._journal = Journal.open(config.journal)
         self._wires = Wires(config.workers, config.gateways)
+        self._journal = Journal.open(config.journal)
         self._providing: Providing = providing or Nobody()
         self._planning = PlanningProcess(config.fleet, config.planner, clock)
         self._stopping = False
@@ -87,6 +65,7 @@ class ControllerLoop:
         self._controller, begun = Controller.begin(config.fleet, self._journal.truth, now_s, config.settings)
         self._write([begun])
         self._say([begun])
+        self._decide(self._providing.begin(self._journal.truth.workers), now_s)
 
     @property
     def addresses(self) -> tuple[str, str]:
@@ -130,7 +109,10 @@ class ControllerLoop:
             self._keep(decision)
             self._hopeless = not decision.plan.moves
             happenings.append(Planned(decision=decision))
-        happenings += self._providing.happened()
+        for message in heard:
+            if isinstance(message, Hello):
+                self._providing.said_hello(message.worker, message.incarnation)
+        happenings += self._providing.happened(self._journal.truth.workers)
         now_s = self._clock()
         if now_s >= self._next_epoch_s:
             self._next_epoch_s += self._config.fleet.epoch_s

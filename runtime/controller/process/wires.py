@@ -11,13 +11,13 @@ import zmq
 from runtime.controller.step import Word
 from runtime.gateway import messages as gate
 from runtime.journal.truth import Truth
+from runtime.security.listening import ListeningBounds, listen
 from runtime.transfer.messages import UNREADABLE
 from runtime.worker.messages import Command
 from runtime.worker.process.messages import FRAME_BYTES_MAX, AskInventory, FromWorker, Renew, encoded, from_worker
 
 MESSAGES_MAX = 4096  # high-water marks of one peer
 BATCH_MAX = 512  # messages that are taken at once
-PING_MS, PONG_MS = 1000, 5000
 
 Socket = zmq.Socket[bytes]
 
@@ -26,25 +26,18 @@ class Wires:
     """Used by one thread."""
 
     def __init__(self, workers: str, gateways: str) -> None:
-        """Raises `zmq.ZMQError` where an address cannot be bound."""
+        """Raises `BadInputError` for addresses beyond this machine, and `zmq.ZMQError` where one cannot be bound."""
         self._context: zmq.Context[Socket] = zmq.Context()
-        self.workers, self.gateways = self._bound(workers), self._bound(gateways)
+        bounds = ListeningBounds(received_max=MESSAGES_MAX, sent_max=MESSAGES_MAX, frame_bytes_max=FRAME_BYTES_MAX)
+        try:
+            self.workers: Socket = listen(self._context, zmq.ROUTER, "--workers", workers, guard=None, bounds=bounds)
+            self.gateways: Socket = listen(self._context, zmq.ROUTER, "--gateway", gateways, guard=None, bounds=bounds)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
         self._gateway: bytes | None = None  # the one that was heard last
         self._version = 0
         self.dropped = 0  # messages that are none
-
-    def _bound(self, address: str) -> Socket:
-        made: Socket = self._context.socket(zmq.ROUTER)
-        made.set(zmq.ROUTER_MANDATORY, 1)
-        made.set(zmq.ROUTER_HANDOVER, 1)
-        made.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
-        made.set(zmq.SNDHWM, MESSAGES_MAX)
-        made.set(zmq.RCVHWM, MESSAGES_MAX)
-        made.set(zmq.LINGER, 0)
-        made.set(zmq.HEARTBEAT_IVL, PING_MS)
-        made.set(zmq.HEARTBEAT_TIMEOUT, PONG_MS)
-        made.bind(address)
-        return made
 
     @property
     def addresses(self) -> tuple[str, str]:

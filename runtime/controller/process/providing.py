@@ -1,0 +1,103 @@
+"""A provider as the controller's loop has it: GPUs are switched on and off, and exits are heard.
+
+Decides what an exit means for the controller; must never know how a worker is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from runtime.controller.controller import Available, Exited
+from runtime.controller.step import Switch
+from runtime.provider.provider import Exited as ProcessExited
+from runtime.provider.provider import ForOperator, NotStarted, Started, Stuck
+from runtime.provider.provider_thread import ProviderThread
+from scheduler.cluster import GpuId
+
+
+class Providing(Protocol):
+    """Whoever starts and stops workers, as the loop needs it."""
+
+    def begin(self, workers: Mapping[str, int]) -> list[Exited | Available]:
+        """What has become of those that are written down, by incarnation."""
+        ...
+
+    def switch(self, switch: Switch) -> None: ...
+
+    def said_hello(self, worker: str, incarnation: int) -> None: ...
+
+    def happened(self, workers: Mapping[str, int]) -> list[Exited | Available]: ...
+
+    def close(self) -> None: ...
+
+
+class Nobody:
+    """Workers come and go as they like; only their leases tell that one is gone."""
+
+    def begin(self, workers: Mapping[str, int]) -> list[Exited | Available]:  # noqa: ARG002 - nobody knows
+        return []
+
+    def switch(self, switch: Switch) -> None:
+        """Somebody else starts and stops them."""
+
+    def said_hello(self, worker: str, incarnation: int) -> None:
+        """Nobody waits for it."""
+
+    def happened(self, workers: Mapping[str, int]) -> list[Exited | Available]:  # noqa: ARG002 - nobody sees it
+        return []
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class Provided:
+    """By a provider that has a thread of its own."""
+
+    def __init__(self, thread: ProviderThread) -> None:
+        self._thread = thread
+        self.told: list[str] = []  # for people, until somebody has taken them
+
+    def begin(self, workers: Mapping[str, int]) -> list[Exited | Available]:
+        """Who exited while nobody was there to write it down."""
+        if not self._thread.exit_is_seen:
+            return []
+        running = {each.worker for each in self._thread.running.values()}
+        gone = [(name, incarnation) for name, incarnation in workers.items() if name not in running]
+        return [
+            each
+            for name, incarnation in gone
+            for each in _gone(name, incarnation, "it exited while no controller was there")
+        ]
+
+    def switch(self, switch: Switch) -> None:
+        (self._thread.start if switch.on else self._thread.stop)(GpuId(switch.worker))
+
+    def said_hello(self, worker: str, incarnation: int) -> None:
+        self._thread.note_incarnation(GpuId(worker), incarnation)
+
+    def happened(self, workers: Mapping[str, int]) -> list[Exited | Available]:
+        """A worker that has exited may be started again at once: the provider keeps a crash loop from spinning."""
+        found: list[Exited | Available] = []
+        for heard in self._thread.heard():
+            match heard:
+                case ProcessExited(running=running):
+                    found += _gone(running.worker, workers.get(running.worker), heard.reason)
+                    self.told.append(f"{running.worker}: {heard.reason}")
+                case NotStarted():
+                    self.told.append(f"{heard.gpu_id}: {heard.reason}")
+                case Stuck():
+                    self.told.append(f"{heard.running.worker}: was killed and is still there")
+                case ForOperator():
+                    self.told.append(f"{heard.gpu_id}: {heard.text}")
+                case Started():
+                    pass
+        return found
+
+    def close(self) -> None:
+        """The workers go on."""
+        self._thread.close()
+
+
+def _gone(worker: str, incarnation: int | None, reason: str) -> list[Exited | Available]:
+    return [Exited(worker=worker, incarnation=incarnation, reason=reason), Available(worker=worker)]
