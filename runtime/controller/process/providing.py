@@ -29,11 +29,18 @@ class Providing(Protocol):
 
     def happened(self, workers: Mapping[str, int]) -> list[Exited | Available]: ...
 
+    def news(self) -> list[str]:
+        """For people."""
+        ...
+
     def close(self) -> None: ...
 
 
 class Nobody:
     """Workers come and go as they like; only their leases tell that one is gone."""
+
+    def news(self) -> list[str]:
+        return []
 
     def begin(self, workers: Mapping[str, int]) -> list[Exited | Available]:  # noqa: ARG002 - nobody knows
         return []
@@ -54,9 +61,10 @@ class Nobody:
 class Provided:
     """By a provider that has a thread of its own."""
 
-    def __init__(self, thread: ProviderThread) -> None:
-        self._thread = thread
-        self.told: list[str] = []  # for people, until somebody has taken them
+    def __init__(self, thread: ProviderThread, *, stops: bool = False) -> None:
+        """`stops`: at the end all workers are asked to end, too."""
+        self._thread, self._stops = thread, stops
+        self._news: list[str] = []
 
     def begin(self, workers: Mapping[str, int]) -> list[Exited | Available]:
         """Who exited while nobody was there to write it down."""
@@ -69,6 +77,10 @@ class Provided:
             for name, incarnation in gone
             for each in _gone(name, incarnation, "it exited while no controller was there")
         ]
+
+    def news(self) -> list[str]:
+        found, self._news = self._news, []
+        return found
 
     def switch(self, switch: Switch) -> None:
         (self._thread.start if switch.on else self._thread.stop)(GpuId(switch.worker))
@@ -83,19 +95,21 @@ class Provided:
             match heard:
                 case ProcessExited(running=running):
                     found += _gone(running.worker, workers.get(running.worker), heard.reason)
-                    self.told.append(f"{running.worker}: {heard.reason}")
+                    self._news.append(f"{running.worker}: {heard.reason}")
                 case NotStarted():
-                    self.told.append(f"{heard.gpu_id}: {heard.reason}")
+                    self._news.append(f"{heard.gpu_id}: {heard.reason}")
                 case Stuck():
-                    self.told.append(f"{heard.running.worker}: was killed and is still there")
+                    self._news.append(f"{heard.running.worker}: was killed and is still there")
                 case ForOperator():
-                    self.told.append(f"{heard.gpu_id}: {heard.text}")
+                    self._news.append(f"{heard.gpu_id}: {heard.text}")
                 case Started():
                     pass
         return found
 
     def close(self) -> None:
-        """The workers go on."""
+        """The workers go on, unless they are to end, too."""
+        if self._stops:
+            self._thread.stop_all()
         self._thread.close()
 
 

@@ -44,11 +44,12 @@ class ControllerLoop:
         config: ControllerConfig,
         providing: Providing | None = None,
         *,
+        say: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes the journal over. Raises `BadInputError`, `JournalError` and `zmq.ZMQError`."""
         check_fleet(config.fleet)
-        self._config, self._clock = config, clock
+        self._config, self._clock, self._tell = config, clock, say
         self._wires = Wires(config.workers, config.gateways)
         self._journal = Journal.open(config.journal)
         self._providing: Providing = providing or Nobody()
@@ -66,6 +67,11 @@ class ControllerLoop:
         self._write([begun])
         self._say([begun])
         self._decide(self._providing.begin(self._journal.truth.workers), now_s)
+        truth = self._journal.truth
+        say(
+            f"controller {truth.controller_epoch}: {len(truth.sessions)} sessions and {len(truth.workers)} workers in "
+            f"{config.journal}; workers at {self.addresses[0]}, the gateway at {self.addresses[1]}"
+        )
 
     @property
     def addresses(self) -> tuple[str, str]:
@@ -113,6 +119,8 @@ class ControllerLoop:
             if isinstance(message, Hello):
                 self._providing.said_hello(message.worker, message.incarnation)
         happenings += self._providing.happened(self._journal.truth.workers)
+        for line in self._providing.news():
+            self._tell(line)
         now_s = self._clock()
         if now_s >= self._next_epoch_s:
             self._next_epoch_s += self._config.fleet.epoch_s

@@ -1,0 +1,105 @@
+"""`epochal controller`: one process that decides where sessions are.
+
+Decides what the command takes and what is told about it; must never know a session.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import typer
+
+from runtime.cli.devices import parts_are_there
+from runtime.cli.errors import FAILED, told
+from traces.errors import BadInputError
+
+_EPILOG = (
+    "Example: epochal controller --fleet fleet.yaml --state epochal-state. Ctrl-C and SIGTERM end it; its workers go "
+    "on for a lease, and the next controller over the same folder takes them up. "
+    "Exit codes: 0 stopped, 1 failed (or another controller has taken over), 2 bad input."
+)
+
+CONTROLLER_COMMAND: dict[str, Any] = {"epilog": _EPILOG}
+
+
+def controller_command(
+    fleet: Annotated[Path, typer.Option(help="Fleet file (YAML), each GPU a node of its own.")],
+    state: Annotated[Path, typer.Option(help="Folder of the journal and of what runs here.")] = Path("epochal-state"),
+    workers: Annotated[str, typer.Option(help="Where workers come: tcp://HOST:PORT.")] = "tcp://127.0.0.1:7100",
+    gateways: Annotated[str, typer.Option(help="Where the gateway comes: tcp://HOST:PORT.")] = "tcp://127.0.0.1:7102",
+    provider: Annotated[
+        Literal["local", "none"], typer.Option(help="Who starts workers: processes here, or somebody else.")
+    ] = "local",
+    worker_gateway: Annotated[
+        str, typer.Option(help="Where workers that are started here find the gateway.")
+    ] = "tcp://127.0.0.1:7101",
+    worker_option: Annotated[
+        list[str] | None, typer.Option(help="For each worker that is started here, as --model=emulated; repeatable.")
+    ] = None,
+    stop_workers: Annotated[
+        bool, typer.Option("--stop-workers", help="When it is stopped, stop the workers that it has started, too.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
+) -> None:
+    """Decide where sessions are: place, suspend and migrate them, and start and stop workers as plans want it."""
+    with told(), parts_are_there():
+        import zmq
+
+        from runtime.controller.process.config import ControllerConfig
+        from runtime.controller.process.local import LocalWorkers
+        from runtime.controller.process.providing import Nobody, Provided, Providing
+        from runtime.controller.process.run import ControllerLoop
+        from runtime.journal.journal import JournalError
+        from scheduler.fleet_file import load_fleet
+
+        loaded = load_fleet(fleet)
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config = ControllerConfig(fleet=loaded, journal=state / "journal.sqlite", workers=workers, gateways=gateways)
+        providing: Providing = Nobody()
+        if provider == "local":
+            started = LocalWorkers(
+                fleet=loaded,
+                folder=state / "workers",
+                controller=workers,
+                gateway=worker_gateway,
+                options=tuple(worker_option or ()),
+            )
+            providing = Provided(started.thread(lambda: None), stops=stop_workers)
+        try:
+            loop = ControllerLoop(config, providing, say=_silent if quiet else _say)
+        except (JournalError, zmq.ZMQError) as error:
+            providing.close()
+            raise SystemExit(_failed(str(error))) from None
+        except BadInputError:
+            providing.close()
+            raise
+        _stop_on_signals(loop)
+        try:
+            loop.run()
+        except JournalError as error:
+            raise SystemExit(_failed(str(error))) from None
+
+
+def _stop_on_signals(loop: Any) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        loop.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _failed(reason: str) -> int:
+    print(reason, file=sys.stderr)
+    return FAILED
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silent(line: str) -> None:
+    """Nobody wants to hear it."""
