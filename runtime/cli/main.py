@@ -29,6 +29,7 @@ _COMMANDS = {
     "diff": "Show the sessions, GPUs and moves that differ between two plans, and their tiers side by side.",
     "profile": "Measure how long chunks take on this device, per profile and batch, and write a fleet file.",
     "keys": "Make the certificates with which controller, gateway and workers know each other; add, list, remove.",
+    "serve": "Serve sessions on this machine: a gateway, a controller and its workers.",
     "controller": "Decide where sessions are: place, suspend and migrate them, and start and stop workers as plans "
     "want it.",
     "worker": "Compute the chunks of sessions on one device, as a controller says.",

@@ -1,0 +1,66 @@
+"""`epochal serve`: gateway, controller and local workers with one command.
+
+Decides what the command takes and which processes that makes; must never know what they do.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Literal
+
+import typer
+
+from runtime.cli.devices import parts_are_there
+from runtime.cli.errors import FAILED, told
+
+_EPILOG = (
+    "Example: epochal serve --workers 4; then open the address that it names. Everything stays on this machine. "
+    "Ctrl-C and SIGTERM end all of it; what was promised is in the folder of --state, and goes on when it is served "
+    "again. Exit codes: 0 stopped, 1 failed, 2 bad input."
+)
+
+SERVE_COMMAND: dict[str, Any] = {"epilog": _EPILOG}
+
+
+def serve_command(
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="At most; default: as the fleet file says.")
+    ] = None,
+    fleet: Annotated[Path | None, typer.Option(help="Fleet file (YAML); default: workers on processors.")] = None,
+    http: Annotated[str, typer.Option(help="Where clients come: HOST:PORT.")] = "127.0.0.1:8000",
+    state: Annotated[Path, typer.Option(help="Folder of the journal and of what runs here.")] = Path("epochal-state"),
+    model: Annotated[Literal["transformer", "emulated"], typer.Option(help="What makes the chunks.")] = "transformer",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
+) -> None:
+    """Serve sessions on this machine: a gateway, a controller and its workers."""
+    with told(), parts_are_there():
+        from runtime.serving.plan_of_processes import children_for, chosen_fleet
+        from runtime.serving.supervisor import Supervisor
+
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = chosen_fleet(fleet, workers, state)
+        children = children_for(path, state.resolve(), http, model, os.environ, quiet=quiet)
+        supervisor = Supervisor(children, _silent if quiet else _say)
+        _stop_on_signals(supervisor)
+        if not supervisor.run():
+            raise SystemExit(FAILED)
+
+
+def _stop_on_signals(supervisor: Any) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        supervisor.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silent(line: str) -> None:
+    """Nobody wants to hear it."""

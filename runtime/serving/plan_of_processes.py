@@ -1,0 +1,87 @@
+"""Which processes serve on one machine, and how each is called.
+
+Decides commands and where the processes meet; must never start one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runtime.bundled import example_files
+from runtime.serving.supervisor import Child
+from scheduler.fleet_file import load_fleet
+from traces.errors import BadInputError
+from traces.store import write_bytes
+
+EPOCHAL = (sys.executable, "-P", "-c", "from runtime.cli.main import main; main()")
+SOCKET_CHARACTERS_MAX = 100  # of the path of a socket
+GATEWAY_STOP_S, CONTROLLER_STOP_S = 15.0, 60.0
+
+
+def chosen_fleet(given: Path | None, workers: int | None, state: Path) -> Path:
+    """The fleet's file; with a number of workers, one in the state folder whose only pool has so many.
+
+    Raises `BadInputError`.
+    """
+    if given is None:
+        with example_files("fleets/laptop.yaml") as (path,):
+            text = path.read_text()
+    else:
+        load_fleet(given)
+        text = given.read_text()
+    if workers is None and given is not None:
+        return given
+    data: dict[str, Any] = yaml.safe_load(text)
+    if workers is not None:
+        if len(data["pools"]) != 1:
+            raise BadInputError.of(
+                "--workers", f"the fleet has {len(data['pools'])} pools; say nodes in its file instead"
+            )
+        data["pools"][0] |= {"nodes": workers, "gpus_min": min(data["pools"][0].get("gpus_min", 0), workers)}
+    path = state / "fleet.yaml"
+    write_bytes(path, yaml.safe_dump(data, sort_keys=False).encode())
+    load_fleet(path)
+    return path
+
+
+def children_for(
+    fleet: Path, state: Path, http: str, model: str, environment: Mapping[str, str], *, quiet: bool
+) -> tuple[Child, ...]:
+    """The gateway first: workers come and go, and clients stay. Raises `BadInputError`."""
+    sockets = {name: f"ipc://{state / f'{name}.socket'}" for name in ("workers", "chunks", "gateway")}
+    longest = max(map(len, sockets.values()))
+    if longest > SOCKET_CHARACTERS_MAX:
+        raise BadInputError.of(
+            "--state", f"{state} is too long a path for sockets: {longest} characters; at most {SOCKET_CHARACTERS_MAX}"
+        )
+    silence = ("--quiet",) if quiet else ()
+    gateway = (
+        "gateway",
+        f"--http={http}",
+        f"--workers={sockets['chunks']}",
+        f"--controller={sockets['gateway']}",
+        *silence,
+    )
+    worker_options = [f"--worker-option=--model={model}"]
+    if model == "emulated":
+        worker_options.append(f"--worker-option=--fleet={fleet.resolve()}")
+    controller = (
+        "controller",
+        f"--fleet={fleet.resolve()}",
+        f"--state={state}",
+        f"--workers={sockets['workers']}",
+        f"--gateways={sockets['gateway']}",
+        f"--worker-gateway={sockets['chunks']}",
+        "--stop-workers",
+        *worker_options,
+        *silence,
+    )
+    return (
+        Child(name="gateway", command=(*EPOCHAL, *gateway), stop_s=GATEWAY_STOP_S, environment=environment),
+        Child(name="controller", command=(*EPOCHAL, *controller), stop_s=CONTROLLER_STOP_S, environment=environment),
+    )

@@ -1,0 +1,94 @@
+"""A few processes that are kept running until somebody stops them.
+
+Decides the order in which they begin and end, and who is begun again; must never know what they say to each other.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from runtime.serving.child import Lives
+
+LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """`stop_s`: how long it may take to end after SIGTERM."""
+
+    name: str
+    command: tuple[str, ...]
+    stop_s: float
+    environment: Mapping[str, str] | None = None
+
+
+class Supervisor:
+    """Used from one thread. Children write to our stderr themselves."""
+
+    def __init__(
+        self, children: Sequence[Child], say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._children, self._say, self._clock = children, say, clock
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._lives = {child.name: Lives(began_s=clock()) for child in children}
+        self._stopping = False
+
+    def stop(self) -> None:
+        """From a signal: end all, the last one first."""
+        self._stopping = True
+
+    def run(self) -> bool:
+        """Until it is stopped; False if a child could not be kept alive."""
+        try:
+            for child in self._children:
+                self._begin(child)
+            while not self._stopping:
+                for child in self._children:
+                    if not self._look(child):
+                        return False
+                time.sleep(LOOK_S)
+        finally:
+            self._end()
+        return True
+
+    def pid(self, name: str) -> int | None:
+        process = self._processes.get(name)
+        return None if process is None else process.pid
+
+    def _begin(self, child: Child) -> None:
+        """In a process group of its own: a Ctrl-C of the terminal is for us, and we tell them in turn."""
+        self._processes[child.name] = subprocess.Popen(  # noqa: S603 - our own commands
+            child.command, stdin=subprocess.DEVNULL, env=child.environment, process_group=0
+        )
+        self._lives[child.name] = self._lives[child.name].begun(self._clock())
+
+    def _look(self, child: Child) -> bool:
+        process, lives = self._processes.get(child.name), self._lives[child.name]
+        if process is not None and process.poll() is not None:
+            del self._processes[child.name]
+            lives = self._lives[child.name] = lives.died(self._clock())
+            how = f"exit code {process.returncode}" if process.returncode >= 0 else f"signal {-process.returncode}"
+            if lives.gave_up:
+                self._say(f"{child.name}: ended ({how}) {lives.deaths} times in a row; giving up")
+                return False
+            assert lives.again_s is not None, "it is begun again"
+            self._say(f"{child.name}: ended ({how}); begun again in {lives.again_s - self._clock():.1f} s")
+        if lives.again_s is not None and self._clock() >= lives.again_s:
+            self._begin(child)
+        return True
+
+    def _end(self) -> None:
+        for child in reversed(self._children):
+            process = self._processes.pop(child.name, None)
+            if process is None:
+                continue
+            process.terminate()
+            try:
+                process.wait(child.stop_s)
+            except subprocess.TimeoutExpired:
+                self._say(f"{child.name}: does not end within {child.stop_s:g} s; killed")
+                process.kill()
+                process.wait()
