@@ -5,7 +5,10 @@ Decides how truth, workers and the planner's picture of the fleet change togethe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from msgspec.structs import replace as with_fields
 
 from runtime.controller.handovers import Handovers
 from runtime.controller.orders import Orders
@@ -44,6 +47,8 @@ class Books:
         self.cluster = ClusterState(all_off(fleet))
         self.touched: set[str] = set()  # sessions of which a gateway may have to hear
         self.told: list[events.Event] = []  # to the planner's picture, in this step
+        self.chunks: dict[str, int] = {}  # of each session's next chunk, as its owner has told in this lineage
+        self.gateway_since = 0  # of the last gateway that was told everything
         self._served: dict[str, Serving] = {}  # as the gateway has it
         self._records: list[Record] = []
         self._words: list[Word] = []
@@ -57,6 +62,7 @@ class Books:
         copied.roster, copied.handovers, copied.orders = self.roster.copy(), self.handovers.copy(), self.orders.copy()
         copied.known, copied.cluster = dict(self.known), ClusterState(self.cluster.snapshot())
         copied.touched, copied.told, copied._served = set(self.touched), list(self.told), dict(self._served)
+        copied.chunks, copied.gateway_since = dict(self.chunks), self.gateway_since
         copied._records, copied._words = list(self._records), list(self._words)
         copied._replies, copied._switches = list(self._replies), list(self._switches)
         return copied
@@ -121,10 +127,24 @@ class Books:
     def is_handed_over(self, session_id: str) -> bool:
         return any(handover.session_id == session_id for handover in self.truth.handovers.values())
 
-    def everything(self) -> None:
-        """A gateway has begun anew: it hears of every session."""
-        self._served.clear()
-        self.touched |= set(self.truth.sessions)
+    def gateway_is_here(self, since: int) -> None:
+        """One that begins anew hears of every session."""
+        if since > self.gateway_since:
+            self.gateway_since = since
+            self._served.clear()
+            self.touched |= set(self.truth.sessions)
+
+    def say_where(self, session_id: str) -> None:
+        """Also if nothing has changed: somebody asks."""
+        self._served.pop(session_id, None)
+        self.touched.add(session_id)
+
+    def computes(self, worker: str, chunks: Iterable[tuple[str, int]]) -> None:
+        """What a worker's heartbeat tells of the sessions that it owns."""
+        for session_id, number in chunks:
+            owned = self.truth.sessions.get(session_id)
+            if owned is not None and owned.worker == worker:
+                self.chunks[session_id] = number
 
     def _news(self) -> list[ToGateway]:
         """Of sessions that are not where, or with whom, the gateway believes them to be."""
@@ -134,13 +154,16 @@ class Books:
             owned = self.truth.sessions.get(session_id)
             if owned is None:
                 self._served.pop(session_id, None)
+                self.chunks.pop(session_id, None)
                 continue
+            if owned.worker is None:  # another lineage begins at 0
+                self.chunks.pop(session_id, None)
             if waiting is None:
                 waiting = self.positions()
             serving = self._serving(session_id, owned, waiting.get(session_id, 0))
             if self._served.get(session_id) != serving:
                 self._served[session_id] = serving
-                news.append(serving)
+                news.append(with_fields(serving, chunk_number=self.chunks.get(session_id, 0)))
         self.touched.clear()
         return news
 
@@ -163,6 +186,7 @@ class Books:
             position=position,
             token_sha256=owned.token_sha256,
             text=text_of(owned),
+            prompt_serial=owned.prompt_serial,
         )
 
 

@@ -25,7 +25,7 @@ from runtime.transfer.messages import MigrationReport, Side
 from runtime.worker import messages as said
 from runtime.worker.messages import Close
 from runtime.worker.process.lease import LEASE_S
-from runtime.worker.process.messages import FromWorker, Held, Inventory, Said
+from runtime.worker.process.messages import FromWorker, Heartbeat, Held, Inventory, Said
 from scheduler import events
 from scheduler.cluster import Session, Snapshot
 from scheduler.fleet import Fleet
@@ -191,6 +191,8 @@ class Controller:
         books = self._books
         self._roster(books.roster.said(message, now_s), now_s)
         match message:
+            case Heartbeat() if books.roster.knows(message.worker, message.incarnation):
+                books.computes(message.worker, message.chunks)
             case Said() if books.roster.knows(message.worker, message.incarnation):
                 self._report(message.worker, message.report, now_s)
             case Inventory() if self._counts(message):
@@ -221,7 +223,7 @@ class Controller:
         books = self._books
         match message:
             case gate.Here():
-                books.everything()
+                books.gateway_is_here(message.since)
             case gate.Create():
                 self._sessions.create(message, now_s)
             case gate.Want():
@@ -350,6 +352,7 @@ class Controller:
             accepts=True,
             retry_after_s=self._settings.admission.retry_after_s,
             counts=counts,
+            told=books.gateway_since,
         )
 
 

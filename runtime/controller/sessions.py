@@ -55,7 +55,7 @@ class Sessions:
         if known is None:
             self._books.reply(gate.Ended(session_id=wanted.session_id, reason="there is no such session"))
             return
-        self._books.touched.add(wanted.session_id)
+        self._books.say_where(wanted.session_id)
         self._books.known[wanted.session_id] = replace(known, active=wanted.active, heard=True)
         if known.active == wanted.active:
             return
@@ -69,8 +69,8 @@ class Sessions:
         if owned is None:
             self._books.reply(gate.Ended(session_id=wanted.session_id, reason="there is no such session"))
             return
-        if owned.prompt != wanted.prompt:
-            self._books.write(Prompted(session_id=wanted.session_id, prompt=wanted.prompt))
+        if wanted.serial > owned.prompt_serial:  # others are of the past, or written down already
+            self._books.write(Prompted(session_id=wanted.session_id, prompt=wanted.prompt, serial=wanted.serial))
             self._books.touched.add(wanted.session_id)
         self._books.reply(gate.Prompted(session_id=wanted.session_id, serial=wanted.serial))
 

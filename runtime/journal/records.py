@@ -60,6 +60,7 @@ class Prompted(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 
     session_id: _Name
     prompt: _Prompt
+    serial: _Count = 0  # of the session's prompts; they grow
 
 
 class Ended(Struct, frozen=True, kw_only=True, array_like=True, tag=True):

@@ -113,7 +113,8 @@ class _Draft:
 
     def _changed(self, record: Prompted | Ended | Placed | Lost, session: Owned) -> None:
         if isinstance(record, Prompted):
-            self._sessions[record.session_id] = replace(session, prompt=record.prompt)
+            _demand(record.serial >= session.prompt_serial, record, f"prompt {session.prompt_serial} was there before")
+            self._sessions[record.session_id] = replace(session, prompt=record.prompt, prompt_serial=record.serial)
             return
         if isinstance(record, Lost):
             _demand(session.worker is not None, record, "nobody owns it")

@@ -26,6 +26,7 @@ class Owned(Struct, frozen=True, kw_only=True, array_like=True):
     encoding: Encoding = "none"
     scale: int = 1
     tenant: str = ""
+    prompt_serial: _Count = 0
     worker: str | None = None  # who owns it; None: nobody, until it is placed
     ownership: _Count = 0  # epoch; grows whenever the owner changes
     lineage: _Count = 0  # grows whenever it begins anew

@@ -158,7 +158,6 @@ class SimulatedWorld(World):
         self.version = 0
         self.controller, begun = Controller.begin(FLEET, after(truth, [began]), self.now_s)
         self._carry_out(begun)
-        self.from_gateway.put(gate.Here(gateway="g", since=1, protocol=1, sent_s=self.now_s))
         self.reached["restart"] += 1
 
     def _gone(self, name: str, reason: str) -> None:
