@@ -29,6 +29,7 @@ _COMMANDS = {
     "diff": "Show the sessions, GPUs and moves that differ between two plans, and their tiers side by side.",
     "profile": "Measure how long chunks take on this device, per profile and batch, and write a fleet file.",
     "worker": "Compute the chunks of sessions on one device, as a controller says.",
+    "gateway": "Let clients create sessions and watch them, over HTTP and WebSocket.",
     "trace": "Traces: public formats to ours, bodies on arrivals, synthetic workloads, checks, statistics.",
 }
 

@@ -28,7 +28,10 @@ Refusal = Literal["full", "unusable", "not now"]  # 429, 400, 503
 
 
 class Here(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
-    """The gateway lives. `since` grows with every start: one that begins anew is told all that it has to know."""
+    """The gateway lives. Whenever `since` has grown, it is told all that it has to know.
+
+    It grows with every start, and when the connection has begun anew: what was on its way may be lost.
+    """
 
     gateway: _Name
     since: _Count
@@ -46,7 +49,10 @@ class Create(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 
 
 class Want(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
-    """Whether the client wants chunks now. Said until `Serving` says the same."""
+    """Whether the client wants chunks now. Said until `Serving` says the same.
+
+    Answered with `Serving` (or `Ended`) even where nothing changes: it is also asked when chunks do not come.
+    """
 
     session_id: _Name
     active: bool
@@ -56,7 +62,7 @@ class Prompt(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """What a session that begins anew is to show; said before a worker is steered to it, until `Prompted`."""
 
     session_id: _Name
-    serial: _Count  # of the change, as in `Steer`
+    serial: _Count  # 1, 2, 3, ... of the session's prompts, whatever the lineage; a lower one is of the past
     prompt: Annotated[str, Meta(max_length=4096)]
 
 
@@ -95,6 +101,7 @@ class Status(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     accepts: bool  # new sessions
     retry_after_s: _Seconds  # if it does not accept any
     counts: dict[str, float]  # metric name with labels, as Prometheus has them -> value; at most COUNTS_MAX
+    told: _Count = 0  # `since` of the last `Here` after which every session has been said, all of them before this
 
 
 class Created(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -114,7 +121,7 @@ class Refused(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 
 
 class Serving(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
-    """Where a session is. Said when that changes, and for every session to a gateway that begins anew.
+    """Where a session is. Said when that changes, as an answer to `Want`, and for every session when `since` grows.
 
     A higher ownership is newer; with the same one, the later message. Chunks of a lower ownership are of the past.
     """
@@ -129,6 +136,8 @@ class Serving(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     position: _Count = 0  # waiting: how many wait before it
     token_sha256: _Digest
     text: Text  # as it was created, with the newest prompt
+    prompt_serial: _Count = 0  # of that prompt, as in `Prompt`
+    chunk_number: _Count = 0  # of the lineage's next chunk, as far as its owner's heartbeats have told; never more
 
 
 class Prompted(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
