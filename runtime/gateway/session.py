@@ -13,9 +13,18 @@ from runtime.gateway import messages as m
 from runtime.gateway.changes import AGAIN_S, Change, Changes
 from runtime.gateway.limits import Limits
 from runtime.gateway.stream import Kept, Stream
-from runtime.gateway.workers import Address, StreamReport, ToOwner, Unsteered
-from runtime.worker.messages import Steered, Text, Undelivered
-from runtime.worker.process.messages import Credit, Delivered, Steer, WantKeyFrame
+from runtime.gateway.workers import (
+    Address,
+    Credit,
+    Steer,
+    Steered,
+    StreamReport,
+    ToOwner,
+    Uncredited,
+    Unsteered,
+)
+from runtime.worker.messages import Text, Undelivered
+from runtime.worker.process.messages import Delivered, WantKeyFrame
 
 QUIET_S = 2.0  # without a chunk that may come, before the controller is asked how things are
 CREDIT_AGAIN_S = 1.0
@@ -123,8 +132,8 @@ class Session:
         return True
 
     def told(self, sender: Address, report: StreamReport, now_s: float) -> None:
-        """Only the owner's word counts."""
-        if self.serving is None or owner_of(self.serving) != sender:
+        """Only the owner's word counts, and only about this lineage."""
+        if self.serving is None or owner_of(self.serving) != sender or report.lineage != self.stream.lineage:
             return
         match report:
             case Steered():
@@ -133,6 +142,8 @@ class Session:
                 change = self.changes.unsteered(report.serial, report.prompt, report.control, now_s)
                 if change is not None:
                     self._tell(Outcome(change=change, refused=report.reason))
+            case Uncredited():
+                self.stream.skip(report.lineage, report.chunk_number, 0)
             case Undelivered():
                 self.stream.skip(report.lineage, report.number, report.count)
             case _:
@@ -185,6 +196,7 @@ class Session:
 
     def sent(self, client: Client, seq: int, now_s: float) -> None:
         client.position, client.needs_key_frame, client.gap = seq + 1, False, False
+        self.stream.shown()
         if not client.acks:
             self.acked(client, seq + 1, now_s)
 
@@ -317,16 +329,16 @@ class Session:
             "session_id": self.session_id,
         }
         said: list[Outgoing] = []
+        if serving.lineage != self.stream.lineage:
+            return said  # the worker counts another lineage's chunks and changes
         step = self.changes.to_say(now_s)
         if step is not None:
             prompt, control = step.change.prompt, step.change.control
-            steer = Steer(**fence, serial=step.serial, prompt=prompt, control=control)
+            steer = Steer(**fence, lineage=serving.lineage, serial=step.serial, prompt=prompt, control=control)
             said.append(ToOwner(address=address, message=steer))
         if self._needs_key_frame and now_s >= self._key_frame_s:
             self._key_frame_s = now_s + CREDIT_AGAIN_S
             said.append(ToOwner(address=address, message=WantKeyFrame(**fence)))
-        if serving.lineage != self.stream.lineage:
-            return said  # the worker counts another lineage's chunks
         return said + self._give_credit(address, serving.lineage, fence, now_s, credit=credit)
 
     def _give_credit(
@@ -343,7 +355,7 @@ class Session:
         self._credit, self._credit_s = (address, lineage, up_to), now_s
         if self._wanted_s is None and self._is_quiet:
             self._wanted_s = now_s
-        return [ToOwner(address=address, message=Credit(**fence, up_to=up_to))]
+        return [ToOwner(address=address, message=Credit(**fence, lineage=lineage, up_to=up_to))]
 
 
 def owner_of(serving: m.Serving) -> Address | None:

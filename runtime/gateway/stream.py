@@ -106,7 +106,7 @@ class Stream:
         return True
 
     def skip(self, lineage: int, number: int, count: int) -> None:
-        """The owner says that these will not come."""
+        """The owner says that these will not come, nor any before them."""
         if lineage == self.lineage and number + count > self.number:
             self.number, self._hole = number + count, True
 
@@ -123,17 +123,20 @@ class Stream:
         """
         if from_seq is not None and from_seq > self.next_seq and not self._numbers_known:
             self._first_seq = min(from_seq, SEQ_MAX - len(self._ring))
-        known, self._numbers_known = self._numbers_known, True
         if from_seq is None:
             self.taken = max(self.taken, self._first_seq)
             return self.taken, True
         self.taken = min(max(from_seq, self._first_seq), self.next_seq)
-        return self.taken, not known or self.taken != from_seq
+        return self.taken, not self._numbers_known or self.taken != from_seq
 
     def chunk(self, seq: int) -> Kept | None:
         """None if it has not come yet, or is not kept any more."""
         at = seq - self._first_seq
         return self._ring[at] if 0 <= at < len(self._ring) else None
+
+    def shown(self) -> None:
+        """A client has been sent a chunk, and goes by the numbers that there are."""
+        self._numbers_known = True
 
     def took(self, seq: int) -> None:
         """The client has all below that."""

@@ -24,10 +24,10 @@ import zmq
 from websockets.sync.client import ClientConnection, connect
 
 from runtime.gateway import messages as m
-from runtime.gateway.workers import Told
+from runtime.gateway.workers import Credit, Steer, Steered, StreamReport, Told, Uncredited
 from runtime.transfer.messages import UNREADABLE
-from runtime.worker.messages import Encoding, Steered
-from runtime.worker.process.messages import Credit, Delivered, Steer, WantKeyFrame, encoded
+from runtime.worker.messages import Encoding
+from runtime.worker.process.messages import Delivered, WantKeyFrame
 from tests.e2e.command import EPOCHAL, environment
 
 PATIENCE_S = 60.0
@@ -286,20 +286,29 @@ class Stage(threading.Thread):
         held = self.held[name].get(message.session_id)
         if held is None or (message.controller_epoch, message.incarnation) != (1, 1):
             return
+        report: StreamReport
         match message:
-            case Credit():
-                held.up_to = max(held.up_to, message.up_to)
             case WantKeyFrame():
                 held.wants_key_frame = True
+            case _ if message.lineage != held.lineage:
+                return
+            case Credit():
+                held.up_to = max(held.up_to, message.up_to)
+                report = Uncredited(session_id=message.session_id, lineage=held.lineage, chunk_number=held.number)
+                if message.up_to <= held.number:
+                    self._tell(name, dealer, report)
             case Steer():
                 if message.serial == held.serial + 1:
                     held.serial = message.serial
                     held.prompt = held.prompt if message.prompt is None else message.prompt
                     held.control = held.control if message.control is None else message.control
-                report = Steered(session_id=message.session_id, serial=held.serial)
-                told = Told(worker=name, incarnation=1, controller_epoch=1, report=report)
-                with contextlib.suppress(zmq.Again):
-                    dealer.send(encoded(told), zmq.NOBLOCK)  # type: ignore[arg-type]
+                report = Steered(session_id=message.session_id, lineage=held.lineage, serial=held.serial)
+                self._tell(name, dealer, report)
+
+    def _tell(self, name: str, dealer: zmq.Socket[bytes], report: StreamReport) -> None:
+        told = Told(worker=name, incarnation=1, controller_epoch=1, report=report)
+        with contextlib.suppress(zmq.Again):
+            dealer.send(msgspec.msgpack.encode(told), zmq.NOBLOCK)
 
     def _compute(self, name: str, dealer: zmq.Socket[bytes], session_id: str, held: Held) -> None:
         if not held.active or held.number >= held.up_to:
@@ -323,7 +332,7 @@ class Stage(threading.Thread):
             shape=(12, 8, 8, 3) if held.encoding == "none" else (),
         )
         try:
-            dealer.send(encoded(chunk), zmq.NOBLOCK)
+            dealer.send(msgspec.msgpack.encode(chunk), zmq.NOBLOCK)
         except zmq.Again:
             return
         held.number, held.wants_key_frame = held.number + 1, False

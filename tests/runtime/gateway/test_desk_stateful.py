@@ -23,12 +23,15 @@ FATES = ["once", "once", "once", "once", "twice", "lost", "late"]
 class Streams(RuleBasedStateMachine):
     """One session, two workers, and a client that comes and goes."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(answers_credit=st.booleans())
+    def begin(self, answers_credit: bool) -> None:
         self.now_s, self.since = 0.0, 1
         self.fleet = Fleet()
+        for worker in self.fleet.workers.values():
+            worker.answers_credit = answers_credit
         self.desk = Desk("g", self.since, LIMITS, lambda: "s")
         self.client: Client | None = None
+        self.is_anew = False  # a gateway that the client has had no chunk from
         self.seen: list[tuple[int, Kept, bool]] = []  # seq, chunk, whether something is known to be left out before
         self.taken: tuple[int, int, int] = (0, -1, 0)  # lineage, number and ownership of the newest chunk
         self.asked: dict[str, str] = {}  # of this gateway, what counts
@@ -152,7 +155,7 @@ class Streams(RuleBasedStateMachine):
     def gateway_begins_anew(self) -> None:
         self.since += 1
         self.desk = Desk("g", self.since, LIMITS)
-        self.client, self.taken = None, (0, -1, 0)
+        self.client, self.taken, self.is_anew = None, (0, -1, 0), True
         self.asked.clear()
         while not self.desk.is_complete:
             self._round()
@@ -174,6 +177,7 @@ class Streams(RuleBasedStateMachine):
         if from_seq is not None:
             assert self.client.position >= min(from_seq, session.stream.next_seq)
         else:
+            self.is_anew = False
             self.seen.clear()  # it has forgotten what it had
         self.desk.changed(self.session_id, self.now_s)
 
@@ -196,19 +200,30 @@ class Streams(RuleBasedStateMachine):
             session.sent(client, seq, self.now_s)
             self.desk.changed(self.session_id, self.now_s)
 
-    @rule(prompt=st.one_of(st.none(), st.sampled_from("pq")), control=st.one_of(st.none(), st.sampled_from("uv")))
-    def client_asks(self, prompt: str | None, control: str | None) -> None:
+    @rule(
+        prompt=st.one_of(st.none(), st.sampled_from("pq")),
+        control=st.one_of(st.none(), st.sampled_from("uv")),
+        settles=st.booleans(),
+    )
+    def client_asks(self, prompt: str | None, control: str | None, settles: bool) -> None:
         if self.session is None or not (prompt or control):
             return
         if self.session.update(prompt, control, self.now_s):
             self.asked |= {name: value for name, value in (("prompt", prompt), ("control", control)) if value}
         self.desk.changed(self.session_id, self.now_s)
+        for _ in range(6 if settles else 0):
+            self._round()
 
     def _check_next(self, seq: int, kept: Kept, *, gap: bool) -> None:
         lineage, number, ownership = (int(word) for word in kept.body.split())
         assert (lineage, number) == (kept.lineage, kept.number)
         if not self.seen:
             assert kept.key_frame
+            self.is_anew = False
+            return
+        if self.is_anew:  # it cannot know what the client has, and says so
+            self.is_anew = False
+            assert gap
             return
         before_seq, before, _ = self.seen[-1]
         assert seq > before_seq

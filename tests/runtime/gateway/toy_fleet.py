@@ -11,9 +11,9 @@ from typing import Any
 
 from runtime.gateway import messages as m
 from runtime.gateway.session import Outgoing
-from runtime.gateway.workers import FromWorker, Told, ToOwner
-from runtime.worker.messages import Steered, Text
-from runtime.worker.process.messages import Credit, Delivered, Steer, WantKeyFrame
+from runtime.gateway.workers import Credit, FromWorker, Steer, Steered, StreamReport, Told, ToOwner, Uncredited
+from runtime.worker.messages import Text
+from runtime.worker.process.messages import Delivered, WantKeyFrame
 
 KEY_EVERY = 4
 
@@ -41,25 +41,30 @@ class Worker:
     name: str
     incarnation: int = 1
     held: Held | None = None
+    answers_credit: bool = True
 
     def hear(self, message: Any, session_id: str) -> list[FromWorker]:
         held = self.held
         if held is None or message.incarnation != self.incarnation or held.frozen:
             return []
-        match message:
-            case Credit():
-                held.up_to = max(held.up_to, message.up_to)
-            case WantKeyFrame():
-                held.wants_key_frame = True
-            case Steer():
-                if message.serial == held.serial + 1:
-                    held.serial = message.serial
-                    held.prompt = held.prompt if message.prompt is None else message.prompt
-                    held.control = held.control if message.control is None else message.control
-                report = Steered(session_id=session_id, serial=held.serial)
-                told = Told(worker=self.name, incarnation=self.incarnation, controller_epoch=1, report=report)
-                return [told]
-        return []
+        if isinstance(message, WantKeyFrame):
+            held.wants_key_frame = True
+            return []
+        if message.lineage != held.lineage:
+            return []
+        if isinstance(message, Credit):
+            held.up_to = max(held.up_to, message.up_to)
+            uncredited = Uncredited(session_id=session_id, lineage=held.lineage, chunk_number=held.number)
+            return [self._told(uncredited)] if self.answers_credit and message.up_to <= held.number else []
+        assert isinstance(message, Steer)
+        if message.serial == held.serial + 1:
+            held.serial = message.serial
+            held.prompt = held.prompt if message.prompt is None else message.prompt
+            held.control = held.control if message.control is None else message.control
+        return [self._told(Steered(session_id=session_id, lineage=held.lineage, serial=held.serial))]
+
+    def _told(self, report: StreamReport) -> Told:
+        return Told(worker=self.name, incarnation=self.incarnation, controller_epoch=1, report=report)
 
     def compute(self, session_id: str) -> list[FromWorker]:
         """Its next chunk, if it may."""
@@ -250,5 +255,6 @@ class Fleet:
         )
 
     def _dies(self, name: str) -> None:
-        self.workers[name] = Worker(name, self.workers[name].incarnation + 1)
+        before = self.workers[name]
+        self.workers[name] = Worker(name, before.incarnation + 1, answers_credit=before.answers_credit)
         self.from_workers[name].clear()
