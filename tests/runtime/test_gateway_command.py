@@ -81,8 +81,10 @@ def test_with_keys_only_named_workers_and_the_right_controller_are_spoken_to(tmp
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     controller = context.socket(zmq.ROUTER)
     controller.set(zmq.CURVE_SERVER, 1)
-    controller.set(zmq.CURVE_PUBLICKEY, load_certificate(secret[1])[0])
-    controller.set(zmq.CURVE_SECRETKEY, load_certificate(secret[1])[1])
+    own, private = load_certificate(secret[1])
+    assert private is not None
+    controller.set(zmq.CURVE_PUBLICKEY, own)
+    controller.set(zmq.CURVE_SECRETKEY, private)
     port = controller.bind_to_random_port("tcp://127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
