@@ -211,11 +211,13 @@ class Gateway:
     def _measure(self, session: Session, now_s: float) -> None:
         if session.is_first_chunk:
             self.metrics.first_chunk.observe(now_s - session.created_s)
+        newest = session.stream.chunk(session.stream.next_seq - 1)
+        play_s = None if newest is None else pictures_of(newest).play_s
+        if play_s is not None and session.client is not None:
+            self.metrics.played(play_s, session.playout.came(play_s, now_s))
         if session.chunk_s is None:
             return
         self.metrics.chunk_latency.observe(session.chunk_s)
-        newest = session.stream.chunk(session.stream.next_seq - 1)
-        play_s = None if newest is None else pictures_of(newest).play_s
         if play_s is not None:
             self.metrics.deadlines.labels("met" if session.chunk_s <= play_s else "late").inc()
 

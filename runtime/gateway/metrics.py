@@ -3,7 +3,8 @@
 Decides names, units and what is counted as what; must never have a session's name in a label.
 
 A chunk's latency is the time from when it may come (its worker has credit for it and serves the session, and the chunk
-before it has come) until it has come. It is in time if that is not longer than the chunk plays.
+before it has come) until it has come. It is in time if that is not longer than the chunk plays. A client stalls from
+when all that it has been sent would have been shown, one chunk after the other, until the next one has come.
 """
 
 from __future__ import annotations
@@ -48,6 +49,13 @@ class Metrics:
             ["result"],
             registry=registry,
         )
+        self._stalls = Counter(
+            "epochal_stall_seconds", "That clients had nothing to show, between two chunks.", registry=registry
+        )
+        self._continuous = Gauge(
+            "epochal_continuous_play_ratio", "Of the time that clients show or wait for chunks.", registry=registry
+        )
+        self._played_s = self._stalled_s = 0.0
         self.chunks = Counter(
             "epochal_gateway_chunks", "Chunks from workers, by what became of them.", ["result"], registry=registry
         )
@@ -59,6 +67,12 @@ class Metrics:
             "epochal_gateway_messages_dropped", "Messages that were none, or had nobody to go to.", registry=registry
         )
         registry.register(_Told(counts, wheres))
+
+    def played(self, play_s: float, stalled_s: float) -> None:
+        """A chunk has come to a client that had nothing to show for so long."""
+        self._played_s, self._stalled_s = self._played_s + play_s, self._stalled_s + stalled_s
+        self._stalls.inc(stalled_s)
+        self._continuous.set(self._played_s / (self._played_s + self._stalled_s))
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
@@ -83,7 +97,7 @@ class _Told(Collector):
 
 
 _OWN = re.compile(
-    "epochal_(sessions|chunk_latency_seconds|time_to_first_chunk_seconds|chunk_deadline|gateway_)", re.ASCII
+    "epochal_(sessions|chunk_(latency|deadline)|time_to_first_chunk|stall_seconds|continuous_play|gateway_)", re.ASCII
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, assert_never
 from runtime.gateway import messages as m
 from runtime.gateway.changes import AGAIN_S, Change, Changes
 from runtime.gateway.limits import Limits
+from runtime.gateway.playout import Playout
 from runtime.gateway.stream import Kept, Stream
 from runtime.gateway.workers import (
     Address,
@@ -75,6 +76,7 @@ class Session:
         self._key_frame_s = 0.0
         self._wanted_s: float | None = None  # since when the next chunk may come
         self.chunk_s: float | None = None  # how long the newest chunk was waited for
+        self.playout = Playout()
         self.is_created_here = False
 
     # What the controller says.
@@ -169,9 +171,11 @@ class Session:
     def detach(self, client: Client, now_s: float) -> None:
         if self.client is client:
             self.client, self._absent_since_s = None, now_s
+            self.playout.stops()
 
     def pause(self, *, paused: bool, now_s: float) -> None:
         self._paused, self._want_s = paused, now_s
+        self.playout.stops()
 
     def update(self, prompt: str | None, control: str | None, now_s: float) -> bool:
         """False if too many changes wait."""

@@ -327,6 +327,22 @@ def test_metrics_say_what_came_and_name_no_session(place: Place) -> None:
     assert session["session_id"] not in text
 
 
+def test_chunks_that_say_how_long_they_play_are_held_against_it(place: Place) -> None:
+    part = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 11\r\nX-Timestamp: %d.000000\r\n\r\n%b\r\n"
+    jpeg = b"\xff\xd8\xff\xc0\x00\x0b\x08\x00\x10\x00\x20"  # 32 x 16
+    place.stage.body = lambda _number, _begins: (part % (0, jpeg) + part % (50, jpeg), None)
+    opened = place.start(place.create(encoding="mjpeg"))
+    shown = hear(opened, "video.start")
+    assert (shown["width"], shown["height"], shown["frames"], shown["fps"]) == (32, 16, 2, 0.02)
+    chunks(opened, 5)
+    opened.close()
+    place.stage.body = None
+    text = place.call("GET", "/metrics").body.decode()
+    assert float(text.partition('epochal_chunk_deadline_total{result="met"} ')[2].split()[0]) >= 5
+    assert "epochal_continuous_play_ratio 1.0" in text
+    assert "epochal_stall_seconds_total 0.0" in text
+
+
 def test_health_and_documents(place: Place) -> None:
     assert place.call("GET", "/live").body == {"status": "live"}
     assert place.call("GET", "/health").body["controller"] == "here"

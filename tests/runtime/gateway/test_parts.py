@@ -16,6 +16,7 @@ from runtime.gateway.limits import Limits
 from runtime.gateway.metrics import families
 from runtime.gateway.origins import may_speak
 from runtime.gateway.pictures import pictures_of
+from runtime.gateway.playout import Playout
 from runtime.gateway.stream import Kept, Stream
 from runtime.gateway.tokens import digest_of, new_token, scopes_of
 from runtime.worker.process.messages import Delivered
@@ -225,6 +226,13 @@ def _kept(kind: str, body: bytes, init: bytes | None) -> Kept:
         gap=False,
         shape=(),
     )
+
+
+def test_a_client_stalls_when_all_that_came_has_been_shown() -> None:
+    playout = Playout()
+    assert [playout.came(1.0, now_s) for now_s in (0.0, 0.5, 1.9, 3.0, 4.5)] == [0.0, 0.0, 0.0, 0.0, 0.5]
+    playout.stops()
+    assert [playout.came(1.0, now_s) for now_s in (60.0, 61.25)] == [0.0, 0.25]
 
 
 def test_counts_that_are_no_metrics_are_left_out() -> None:
