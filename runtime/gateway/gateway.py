@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Literal
 
 from runtime.gateway import messages as m
+from runtime.gateway.client import Client
 from runtime.gateway.config import GatewayConfig
 from runtime.gateway.desk import Desk, Turned
 from runtime.gateway.link import Batch, Link
 from runtime.gateway.metrics import Metrics
 from runtime.gateway.pictures import pictures_of
-from runtime.gateway.session import Client, Session
+from runtime.gateway.session import Session
 from runtime.gateway.tokens import Scope, digest_of, new_token, scopes_of
 from runtime.worker.messages import Text
 from runtime.worker.process.messages import Delivered

@@ -15,10 +15,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from runtime.gateway import bodies
 from runtime.gateway.bodies import ErrorFact, client_message
+from runtime.gateway.client import Client, Outcome
 from runtime.gateway.doorway import FOREIGN, admits
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.pictures import Pictures, pictures_of
-from runtime.gateway.session import Client, Outcome, Session
+from runtime.gateway.session import Session
 from runtime.gateway.stream import Kept
 
 # Version, flags, 2 bytes of nothing, bytes of the init segment before the body, lineage, seq.
@@ -165,7 +166,7 @@ class _Conversation:
             case bodies.SessionStop():
                 session.end()
             case bodies.SessionAck():
-                session.acked(self._client, message.seq, now_s)
+                self._client.acked(message.seq, now_s)
             case _:
                 assert_never(message)
         self._gateway.changed(session)
@@ -179,7 +180,7 @@ class _Conversation:
         while True:
             touched.clear()
             await self._tell_news()
-            found = self._session.next_chunk(self._client)
+            found = self._client.next_chunk()
             if found is None:
                 if self._session.ended is not None:
                     raise _Over(DONE, {"type": "session.done", "reason": self._session.ended})
@@ -188,7 +189,7 @@ class _Conversation:
             seq, kept = found
             await self._show(kept, seq)
             await self._websocket.send_bytes(self._framed(seq, kept))
-            self._session.sent(self._client, seq, self._gateway.now_s())
+            self._client.sent(seq, self._gateway.now_s())
             self._gateway.changed(self._session)
 
     async def watch(self, touched: asyncio.Event) -> None:

@@ -6,14 +6,14 @@ know a socket, nor other sessions. Time is an argument, in seconds of any clock 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never
 
 from runtime.gateway import messages as m
-from runtime.gateway.changes import AGAIN_S, Change, Changes
+from runtime.gateway.changes import AGAIN_S, Changes
+from runtime.gateway.client import Client, Outcome
 from runtime.gateway.limits import Limits
 from runtime.gateway.playout import Playout
-from runtime.gateway.stream import Kept, Stream
+from runtime.gateway.stream import Stream
 from runtime.gateway.workers import (
     Address,
     Credit,
@@ -31,27 +31,6 @@ QUIET_S = 2.0  # without a chunk that may come, before the controller is asked h
 CREDIT_AGAIN_S = 1.0
 
 Outgoing = m.FromGateway | ToOwner
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a change, for the client."""
-
-    change: Change
-    refused: str | None = None  # why
-
-
-@dataclass(slots=True)
-class Client:
-    """One attachment. A later one takes its place."""
-
-    position: int  # seq of the next chunk that it is sent
-    needs_key_frame: bool
-    acks: bool  # it says itself what it has taken
-    moved_s: float  # when it last took a chunk, or had none to take
-    gap: bool = False  # the next chunk does not follow what it has
-    end: Literal["replaced", "slow"] | None = None
-    outcomes: list[Outcome] = field(default_factory=list)
 
 
 class Session:
@@ -126,8 +105,8 @@ class Session:
             return False
         if chunk.lineage > lineage:
             self.changes.lineage_begins(now_s)
-        if self.client is not None and self.stream.next_seq - 1 == self.stream.taken:
-            self.client.moved_s = now_s  # until now it had all
+        if self.client is not None:
+            self.client.chunk_came(now_s)
         self.chunk_s = None if self._wanted_s is None else now_s - self._wanted_s
         self._wanted_s = now_s if self._is_quiet else None
         self._credit_s, self._ask_s = now_s, now_s + QUIET_S
@@ -161,9 +140,7 @@ class Session:
         """The new client; whoever was there before is to go."""
         if self.client is not None:
             self.client.end = "replaced"
-        position, needs_key_frame = self.stream.begin(from_seq)
-        gap = from_seq is not None and needs_key_frame  # what it has, and what comes, may not meet
-        self.client = Client(position=position, needs_key_frame=needs_key_frame, acks=acks, moved_s=now_s, gap=gap)
+        self.client = Client(self.stream, from_seq, acks=acks, now_s=now_s)
         self._paused = False
         self._want_s = now_s
         return self.client
@@ -183,33 +160,6 @@ class Session:
 
     def end(self) -> None:
         self.ending = True
-
-    def next_chunk(self, client: Client) -> tuple[int, Kept] | None:
-        """What the client is to be sent now, and its seq."""
-        if client.end is not None:
-            return None
-        if client.position < self.stream.first_seq:
-            client.position, client.needs_key_frame, client.gap = self.stream.first_seq, True, True
-        while (kept := self.stream.chunk(client.position)) is not None:
-            if not client.needs_key_frame or kept.key_frame:
-                return client.position, kept
-            client.position += 1
-            client.gap = True
-            self.stream.took(client.position)
-        return None
-
-    def sent(self, client: Client, seq: int, now_s: float) -> None:
-        client.position, client.needs_key_frame, client.gap = seq + 1, False, False
-        self.stream.shown()
-        if not client.acks:
-            self.acked(client, seq + 1, now_s)
-
-    def acked(self, client: Client, seq: int, now_s: float) -> None:
-        """The client has taken all below that, of what it was sent."""
-        seq = min(seq, client.position)
-        if self.client is client and seq > self.stream.taken:
-            self.stream.took(seq)
-            client.moved_s = now_s
 
     # What follows.
 
@@ -268,8 +218,9 @@ class Session:
         times = [self._absent_since_s + self._limits.forget_s] if self.client is None else []
         if self.client is None and now_s < self._absent_since_s + self._limits.grace_s:
             times.append(self._absent_since_s + self._limits.grace_s)
-        if self.client is not None and self.stream.next_seq > self.stream.taken:
-            times.append(self.client.moved_s + self._limits.slow_s)
+        slow_since_s = None if self.client is None else self.client.slow_since_s()
+        if slow_since_s is not None:
+            times.append(slow_since_s + self._limits.slow_s)
         if self.wants(now_s) != self._is_wanted or self.serving is None:
             times.append(self._want_s)
         if self._is_quiet:
@@ -288,15 +239,16 @@ class Session:
 
     @property
     def _needs_key_frame(self) -> bool:
-        client = self.client
-        missing = client is not None and client.needs_key_frame and self.stream.chunk(client.position) is None
-        return missing and self.stream.begun and self.text.encoding == "h264"
+        misses = self.client is not None and self.client.misses_key_frame
+        return misses and self.stream.begun and self.text.encoding == "h264"
 
     def _watch_client(self, now_s: float) -> None:
         limits = self._limits
         if self.client is None:
             self.ending = self.ending or now_s >= self._absent_since_s + limits.forget_s
-        elif self.stream.next_seq > self.stream.taken and now_s >= self.client.moved_s + limits.slow_s:
+            return
+        slow_since_s = self.client.slow_since_s()
+        if slow_since_s is not None and now_s >= slow_since_s + limits.slow_s:
             self.client.end = "slow"
             self.detach(self.client, now_s)
 

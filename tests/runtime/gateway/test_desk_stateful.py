@@ -6,9 +6,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from runtime.gateway.client import Client
 from runtime.gateway.desk import Desk
 from runtime.gateway.limits import Limits
-from runtime.gateway.session import Client, Session
+from runtime.gateway.session import Session
 from runtime.gateway.stream import Kept
 from runtime.gateway.workers import FromWorker
 from runtime.worker.messages import Text
@@ -191,13 +192,13 @@ class Streams(RuleBasedStateMachine):
     def client_takes(self, count: int) -> None:
         session, client = self.session, self.client
         for _ in range(count):
-            found = None if client is None or session is None else session.next_chunk(client)
+            found = None if client is None else client.next_chunk()
             if found is None or client is None or session is None:
                 return
             seq, kept = found
             self._check_next(seq, kept, gap=kept.gap or client.gap)
             self.seen.append((seq, kept, client.gap))
-            session.sent(client, seq, self.now_s)
+            client.sent(seq, self.now_s)
             self.desk.changed(self.session_id, self.now_s)
 
     @rule(
