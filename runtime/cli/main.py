@@ -28,6 +28,7 @@ _COMMANDS = {
     "explain": "Say why a session moves or stays: what binds it, what that costs, and the best plan that was rejected.",
     "diff": "Show the sessions, GPUs and moves that differ between two plans, and their tiers side by side.",
     "profile": "Measure how long chunks take on this device, per profile and batch, and write a fleet file.",
+    "keys": "Make the certificates with which controller, gateway and workers know each other; add, list, remove.",
     "worker": "Compute the chunks of sessions on one device, as a controller says.",
     "gateway": "Let clients create sessions and watch them, over HTTP and WebSocket.",
     "trace": "Traces: public formats to ours, bodies on arrivals, synthetic workloads, checks, statistics.",

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from runtime.controller.step import Word
 from runtime.transfer.messages import (
     Abort,
     Activate,
-    Migrating,
     Prepare,
     Reactivate,
     Release,
@@ -23,14 +23,6 @@ from runtime.transfer.messages import (
 Phase = Literal["prepared", "committed", "activated", "aborted", "reactivated"]
 SAY_AGAIN_S = 0.5  # what was not confirmed is said again after so long
 ATTEMPT_S = 60.0  # for a whole attempt, until its commit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
-    """A word to a worker."""
-
-    worker: str
-    body: Migrating
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,26 +78,26 @@ class Progress:
             return self.gone == {"source", "target"}
         return self.phase in ("activated", "reactivated") and "source" in self.gone
 
-    def words(self, horizon: int) -> tuple[Send, ...]:
+    def words(self, horizon: int) -> tuple[Word, ...]:
         """All that has not been confirmed yet; both sides take it well if they hear it twice."""
         match self.phase:
             case "prepared":
                 return self._before_the_commit(horizon)
             case "committed":
                 activate = Activate(session_id=self.session_id, attempt=self.attempt, ownership=self.ownership)
-                return () if "target" in self.gone else (Send(worker=self.target, body=activate),)
+                return () if "target" in self.gone else (Word(worker=self.target, body=activate),)
             case "activated":
                 release = Release(session_id=self.session_id, attempt=self.attempt)
-                return () if "source" in self.gone else (Send(worker=self.source, body=release),)
+                return () if "source" in self.gone else (Word(worker=self.source, body=release),)
             case "reactivated":
                 again = Reactivate(session_id=self.session_id, attempt=self.attempt, ownership=self.ownership)
-                return () if "source" in self.gone else (Send(worker=self.source, body=again),)
+                return () if "source" in self.gone else (Word(worker=self.source, body=again),)
             case "aborted":
                 abort = Abort(session_id=self.session_id, attempt=self.attempt)
                 sides = (("source", self.source), ("target", self.target))
-                return tuple(Send(worker=name, body=abort) for side, name in sides if side not in self.gone)
+                return tuple(Word(worker=name, body=abort) for side, name in sides if side not in self.gone)
 
-    def _before_the_commit(self, horizon: int) -> tuple[Send, ...]:
+    def _before_the_commit(self, horizon: int) -> tuple[Word, ...]:
         """To the target even after it was ready: what it said later may have been lost."""
         assert self.transfer is not None
         prepare = Prepare(
@@ -118,11 +110,11 @@ class Progress:
             horizon=horizon,
         )
         if self.ready is None:
-            return (Send(worker=self.target, body=prepare),)
+            return (Word(worker=self.target, body=prepare),)
         start = Start(
             session_id=self.session_id, attempt=self.attempt, route=_to(self.target, self.ready), deadline_s=ATTEMPT_S
         )
-        return Send(worker=self.target, body=prepare), Send(worker=self.source, body=start)
+        return Word(worker=self.target, body=prepare), Word(worker=self.source, body=start)
 
 
 def _to(target: str, ready: Route) -> Route:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from runtime.controller.handover import ATTEMPT_S, SAY_AGAIN_S, Phase, Progress, Send, Transfer
+from runtime.controller.handover import ATTEMPT_S, SAY_AGAIN_S, Phase, Progress, Transfer
 from runtime.controller.pairs import Pairs
+from runtime.controller.step import Step, Word
 from runtime.journal.records import Aborted, Committed, Finished, Lost, Prepared, Reactivated, Record
 from runtime.journal.rules import after
 from runtime.journal.truth import Handover, Truth
@@ -19,14 +20,6 @@ from runtime.transfer.messages import Horizon, MigrationReport, Side, Way
 from runtime.worker.messages import Frozen
 
 _OTHER: Mapping[Side, Side] = {"source": "target", "target": "source"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """Records to be written together, and only then the words to be said."""
-
-    records: tuple[Record, ...] = ()
-    sends: tuple[Send, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +40,7 @@ class Handovers:
         self._pairs = Pairs(controller_epoch)
 
     @classmethod
-    def resumed(cls, truth: Truth, now_s: float) -> tuple[Handovers, Outcome]:
+    def resumed(cls, truth: Truth, now_s: float) -> tuple[Handovers, Step]:
         """After a restart: what was not committed is aborted, and what was goes on."""
         found, records = cls(truth.controller_epoch), list[Record]()
         for attempt, handover in truth.handovers.items():
@@ -66,7 +59,7 @@ class Handovers:
             if progress.phase == "aborted":
                 records.append(Aborted(attempt=attempt))
             found._progress[attempt] = progress
-        return found, Outcome(records=tuple(records), sends=found._due(now_s))
+        return found, Step(records=tuple(records), words=found._due(now_s))
 
     def copy(self) -> Handovers:
         """What is decided on it is forgotten with it."""
@@ -84,7 +77,7 @@ class Handovers:
 
     def begin(
         self, truth: Truth, session_id: str, target: str, *, state_bytes: int, active: bool, way: Way, now_s: float
-    ) -> Outcome:
+    ) -> Step:
         """Hand a session over; between two workers whose last attempt failed, over what always works."""
         source = truth.sessions[session_id].worker
         assert source is not None, f"{session_id} has no owner"
@@ -104,19 +97,19 @@ class Handovers:
         after(truth, [prepared])
         return self._now(progress, now_s, prepared)
 
-    def chunks_taken(self, truth: Truth, session_id: str, up_to: int, now_s: float) -> Outcome:
+    def chunks_taken(self, truth: Truth, session_id: str, up_to: int, now_s: float) -> Step:
         """Whoever delivers chunks has taken all of the session's lineage below this one."""
         for progress in self.under_way:
             if progress.session_id == session_id and progress.phase == "prepared":
                 return self._checked(truth, replace(progress, taken=max(progress.taken, up_to)), now_s)
-        return Outcome()
+        return Step()
 
-    def hear(self, truth: Truth, worker: str, report: MigrationReport | Frozen, now_s: float) -> Outcome:
+    def hear(self, truth: Truth, worker: str, report: MigrationReport | Frozen, now_s: float) -> Step:
         """What a worker says of an attempt; of one that is over, nothing follows."""
         progress = self._progress.get(report.attempt)
         side = None if progress is None else progress.side(worker)
         if progress is None or side is None:
-            return Outcome()
+            return Step()
         match report:
             case said.Ready() if side == "target" and progress.phase == "prepared":
                 return self._now(replace(progress, ready=report.route), now_s)
@@ -139,12 +132,12 @@ class Handovers:
             case said.Reactivated() if side == "source" and progress.phase == "reactivated":
                 return self._confirmed(progress, side, now_s)
             case _:
-                return Outcome()
+                return Step()
 
-    def found(self, truth: Truth, worker: str, part: Part, now_s: float) -> Outcome:
+    def found(self, truth: Truth, worker: str, part: Part, now_s: float) -> Step:
         """After a restart a worker says that it still takes part in an attempt, which may be over since."""
         if part.attempt in self._progress:
-            return Outcome()
+            return Step()
         session = truth.sessions.get(part.session_id)
         phase: Phase = "aborted"
         if part.side == "source" and session is not None and session.worker != worker:
@@ -165,13 +158,13 @@ class Handovers:
         )
         return self._now(stale, now_s)
 
-    def left(self, truth: Truth, worker: str, now_s: float) -> Outcome:
+    def left(self, truth: Truth, worker: str, now_s: float) -> Step:
         """A worker is gone, as `truth` says already; its side of every attempt needs no word any more."""
         assert worker not in truth.workers, f"{worker} is there"
         self._pairs.left(worker)
         return self._each(self._with(worker), lambda progress: self._one_left(progress, worker, now_s))
 
-    def lost(self, truth: Truth, worker: str, session_id: str, now_s: float) -> Outcome:
+    def lost(self, truth: Truth, worker: str, session_id: str, now_s: float) -> Step:
         """A worker that is there has lost a session's state."""
         session = truth.sessions.get(session_id)
         records: tuple[Record, ...] = ()
@@ -179,48 +172,48 @@ class Handovers:
             records = (Lost(session_id=session_id),)
         of_it = [each for each in self._with(worker) if each.session_id == session_id]
         rest = self._each(of_it, lambda progress: self._one_lost(progress, worker, now_s))
-        return Outcome(records=records + rest.records, sends=rest.sends)
+        return Step(records=records + rest.records, words=rest.words)
 
-    def abort(self, attempt: int, now_s: float) -> Outcome:
+    def abort(self, attempt: int, now_s: float) -> Step:
         """Nobody wants it any more; once it is committed it goes on all the same."""
         progress = self._progress.get(attempt)
-        return self._abort(progress, now_s) if progress is not None and progress.phase == "prepared" else Outcome()
+        return self._abort(progress, now_s) if progress is not None and progress.phase == "prepared" else Step()
 
-    def ticked(self, now_s: float) -> Outcome:
+    def ticked(self, now_s: float) -> Step:
         """Say again what was not confirmed; give up what takes too long."""
         late = [p for p in self.under_way if p.phase == "prepared" and now_s - p.began_s >= ATTEMPT_S]
         aborted = self._each(late, lambda progress: self._abort(progress, now_s))
-        return Outcome(records=aborted.records, sends=aborted.sends + self._due(now_s))
+        return Step(records=aborted.records, words=aborted.words + self._due(now_s))
 
     def _with(self, worker: str) -> list[Progress]:
         return [progress for progress in self.under_way if progress.side(worker) is not None]
 
-    def _each(self, chosen: Iterable[Progress], decide: Callable[[Progress], Outcome]) -> Outcome:
+    def _each(self, chosen: Iterable[Progress], decide: Callable[[Progress], Step]) -> Step:
         found = [decide(progress) for progress in chosen]
-        return Outcome(
+        return Step(
             records=tuple(record for one in found for record in one.records),
-            sends=tuple(send for one in found for send in one.sends),
+            words=tuple(word for one in found for word in one.words),
         )
 
-    def _due(self, now_s: float) -> tuple[Send, ...]:
+    def _due(self, now_s: float) -> tuple[Word, ...]:
         return tuple(
-            send
+            word
             for progress in self.under_way
             if progress.say_again_s <= now_s
-            for send in self._now(progress, now_s).sends
+            for word in self._now(progress, now_s).words
         )
 
-    def _now(self, progress: Progress, now_s: float, *records: Record) -> Outcome:
+    def _now(self, progress: Progress, now_s: float, *records: Record) -> Step:
         """Where it stands from now on, and what is to be said because of that."""
         if progress.over:
             self._progress.pop(progress.attempt, None)
             finished = progress.phase == "activated" and progress.in_journal
             ended = (Finished(attempt=progress.attempt),) if finished else ()
-            return Outcome(records=(*records, *ended))
+            return Step(records=(*records, *ended))
         self._progress[progress.attempt] = replace(progress, say_again_s=now_s + SAY_AGAIN_S)
-        return Outcome(records=records, sends=progress.words(horizon=min(self._progress) - 1))
+        return Step(records=records, words=progress.words(horizon=min(self._progress) - 1))
 
-    def _checked(self, truth: Truth, progress: Progress, now_s: float) -> Outcome:
+    def _checked(self, truth: Truth, progress: Progress, now_s: float) -> Step:
         """The commit, once both sides name the same checksum and the source has nothing left to deliver."""
         if progress.both_agree is False:
             self._pairs.failed(progress.source, progress.target)
@@ -231,28 +224,28 @@ class Handovers:
         ownership = after(truth, [committed]).sessions[progress.session_id].ownership
         return self._now(replace(progress, phase="committed", ownership=ownership), now_s, committed)
 
-    def _quietly(self, progress: Progress) -> Outcome:
+    def _quietly(self, progress: Progress) -> Step:
         self._progress[progress.attempt] = progress
-        return Outcome()
+        return Step()
 
-    def _abort(self, progress: Progress, now_s: float) -> Outcome:
+    def _abort(self, progress: Progress, now_s: float) -> Step:
         return self._now(replace(progress, phase="aborted"), now_s, Aborted(attempt=progress.attempt))
 
-    def _failed(self, truth: Truth, progress: Progress, side: Side, now_s: float) -> Outcome:
+    def _failed(self, truth: Truth, progress: Progress, side: Side, now_s: float) -> Step:
         if progress.phase == "prepared":
             self._pairs.failed(progress.source, progress.target)
             return self._abort(progress, now_s)
         if progress.phase == "reactivated" and side == "source":  # it had lost the state that it was to go on with
             return self.lost(truth, progress.source, progress.session_id, now_s)
-        return Outcome()
+        return Step()
 
-    def _activated(self, progress: Progress, now_s: float) -> Outcome:
+    def _activated(self, progress: Progress, now_s: float) -> Step:
         return self._now(replace(progress, phase="activated"), now_s)
 
-    def _confirmed(self, progress: Progress, side: Side, now_s: float) -> Outcome:
+    def _confirmed(self, progress: Progress, side: Side, now_s: float) -> Step:
         return self._now(progress.without(side), now_s)
 
-    def _one_left(self, progress: Progress, worker: str, now_s: float) -> Outcome:
+    def _one_left(self, progress: Progress, worker: str, now_s: float) -> Step:
         side = progress.side(worker)
         assert side is not None
         rest = progress.without(side)
@@ -263,7 +256,7 @@ class Handovers:
             return self._now(again, now_s, Reactivated(attempt=progress.attempt))
         return self._now(rest, now_s)
 
-    def _one_lost(self, progress: Progress, worker: str, now_s: float) -> Outcome:
+    def _one_lost(self, progress: Progress, worker: str, now_s: float) -> Step:
         side = progress.side(worker)
         if progress.phase == "prepared" and side == "source":
             return self._abort(progress, now_s)
@@ -271,7 +264,7 @@ class Handovers:
             return self._activated(progress, now_s)
         if progress.phase == "reactivated" and side == "source":
             return self._confirmed(progress, side, now_s)
-        return Outcome()
+        return Step()
 
 
 def _sides(handover: Handover) -> tuple[tuple[Side, str], ...]:

@@ -10,9 +10,10 @@ and speaks again joins anew: what it holds is compared with the journal like eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from runtime.controller.step import Step, Word
 from runtime.journal.records import Joined, Left, Record
 from runtime.journal.truth import Truth
 from runtime.worker.process.lease import LEASE_S
@@ -28,6 +29,7 @@ from runtime.worker.process.messages import (
 )
 
 DRIFT = 0.01  # by which clocks may run apart, relative
+INVENTORY_S = 5.0  # after which a worker is asked again: a report that was lost is told by what is there
 HANG_S = 30.0  # without a new turn of its compute thread a worker's lease is not renewed
 WORKERS_MAX = 4096
 
@@ -39,25 +41,9 @@ class Present:
     worker: str
     incarnation: int
     renewed_s: float  # when the last heartbeat was heard that was echoed
+    asked_s: float = float("-inf")
     hello: Hello | None = None
     hangs: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
-    """To one incarnation of a worker."""
-
-    worker: str
-    incarnation: int
-    body: Renew | AskInventory
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """Records to be written together, and then the words to be said."""
-
-    records: tuple[Record, ...] = ()
-    words: tuple[Word, ...] = ()
 
 
 class Roster:
@@ -70,14 +56,14 @@ class Roster:
         self.strangers = 0  # messages of incarnations that have left, or were never let in
 
     @classmethod
-    def resumed(cls, truth: Truth, now_s: float, *, lease_s: float = LEASE_S) -> tuple[Roster, Change]:
+    def resumed(cls, truth: Truth, now_s: float, *, lease_s: float = LEASE_S) -> tuple[Roster, Step]:
         """After a restart everybody is asked; whoever does not answer before a lease would have ended has left."""
         found = cls(truth.controller_epoch, lease_s=lease_s)
         found._present = {
-            name: Present(worker=name, incarnation=incarnation, renewed_s=now_s)
+            name: Present(worker=name, incarnation=incarnation, renewed_s=now_s, asked_s=now_s)
             for name, incarnation in truth.workers.items()
         }
-        return found, Change(words=tuple(found._ask(each.worker, each.incarnation) for each in found.present.values()))
+        return found, Step(words=tuple(found._ask(each.worker, each.incarnation) for each in found.present.values()))
 
     def copy(self) -> Roster:
         """What is decided on it is forgotten with it."""
@@ -90,18 +76,30 @@ class Roster:
         """By name."""
         return self._present
 
+    @property
+    def question(self) -> int:
+        """The last that was asked: who answers a later one has heard all that was said before."""
+        return self._question
+
+    @property
+    def all_known(self) -> bool:
+        """Whether everybody who is there has said what it can do."""
+        return all(present.hello is not None for present in self._present.values())
+
     def knows(self, worker: str, incarnation: int) -> bool:
         """Whether what this incarnation says counts."""
         known = self._present.get(worker)
         return known is not None and known.incarnation == incarnation
 
-    def said(self, message: FromWorker, now_s: float) -> Change:
+    def said(self, message: FromWorker, now_s: float) -> Step:
         """Any message of a worker; what it says of sessions is for others."""
         match message:
             case Hello():
                 return self._hello(message, now_s)
-            case Inventory():
+            case Inventory() if message.controller_epoch == self._controller_epoch:
                 return self._hello(message.hello, now_s)
+            case Inventory():  # what an earlier controller has asked for is of the past
+                return Step()
             case Heartbeat():
                 return self._heartbeat(message, now_s)
             case Goodbye() if self.knows(message.worker, message.incarnation):
@@ -109,58 +107,64 @@ class Roster:
             case Goodbye() | Said():
                 if not self.knows(message.worker, message.incarnation):
                     self.strangers += 1
-                return Change()
+                return Step()
 
-    def exited(self, worker: str, incarnation: int, reason: str) -> Change:
+    def exited(self, worker: str, incarnation: int, reason: str) -> Step:
         """Somebody has seen the process end, and its memory with it."""
         if not self.knows(worker, incarnation):
-            return Change()
+            return Step()
         del self._present[worker]
-        return Change(records=(Left(worker=worker, incarnation=incarnation, reason=reason[:1024]),))
+        return Step(records=(Left(worker=worker, incarnation=incarnation, reason=reason[:1024]),))
 
-    def ticked(self, now_s: float) -> Change:
+    def ticked(self, now_s: float) -> Step:
         """Whose lease has surely ended has left."""
         silent = [each for each in self._present.values() if now_s - each.renewed_s >= self._lease_s * (1 + DRIFT)]
         records: tuple[Record, ...] = ()
         for each in silent:
             reason = "its compute thread hangs" if each.hangs else f"not heard for {now_s - each.renewed_s:.1f} s"
             records += self.exited(each.worker, each.incarnation, reason).records
-        return Change(records=records)
+        return Step(records=records, words=tuple(self._ask_again(now_s)))
 
-    def _hello(self, hello: Hello, now_s: float) -> Change:
+    def _ask_again(self, now_s: float) -> Iterator[Word]:
+        for each in list(self._present.values()):
+            if now_s - each.asked_s >= INVENTORY_S:
+                self._present[each.worker] = replace(each, asked_s=now_s)
+                yield self._ask(each.worker, each.incarnation)
+
+    def _hello(self, hello: Hello, now_s: float) -> Step:
         """A higher incarnation is the end of the one before it."""
         known = self._present.get(hello.worker)
         if known is not None and known.incarnation == hello.incarnation:
             self._present[hello.worker] = replace(known, hello=hello)
-            return Change()
+            return Step()
         if known is not None and known.incarnation > hello.incarnation:
             self.strangers += 1
-            return Change()
+            return Step()
         if known is None and len(self._present) >= WORKERS_MAX:
             self.strangers += 1
-            return Change()
+            return Step()
         gone = () if known is None else self.exited(hello.worker, known.incarnation, "began anew").records
         self._present[hello.worker] = Present(
-            worker=hello.worker, incarnation=hello.incarnation, renewed_s=now_s, hello=hello
+            worker=hello.worker, incarnation=hello.incarnation, renewed_s=now_s, asked_s=now_s, hello=hello
         )
-        return Change(records=(*gone, Joined(worker=hello.worker, incarnation=hello.incarnation)))
+        return Step(records=(*gone, Joined(worker=hello.worker, incarnation=hello.incarnation)))
 
-    def _heartbeat(self, heartbeat: Heartbeat, now_s: float) -> Change:
+    def _heartbeat(self, heartbeat: Heartbeat, now_s: float) -> Step:
         """Echoed, unless it comes from somebody who computes nothing; who is not known is asked who that is."""
         known = self._present.get(heartbeat.worker)
         if known is None or known.incarnation < heartbeat.incarnation:
-            return Change(words=(self._ask(heartbeat.worker, heartbeat.incarnation),))
+            return Step(words=(self._ask(heartbeat.worker, heartbeat.incarnation),))
         if known.incarnation > heartbeat.incarnation:
             self.strangers += 1
-            return Change()
+            return Step()
         if heartbeat.turn_age_s > self._hang_s:
             self._present[heartbeat.worker] = replace(known, hangs=True)
-            return Change()
+            return Step()
         self._present[heartbeat.worker] = replace(known, renewed_s=now_s, hangs=False)
         renew = Renew(
             controller_epoch=self._controller_epoch, incarnation=heartbeat.incarnation, sent_s=heartbeat.sent_s
         )
-        return Change(words=(Word(worker=heartbeat.worker, incarnation=heartbeat.incarnation, body=renew),))
+        return Step(words=(Word(worker=heartbeat.worker, incarnation=heartbeat.incarnation, body=renew),))
 
     def _ask(self, worker: str, incarnation: int) -> Word:
         self._question += 1

@@ -11,6 +11,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from runtime.worker.messages import Encoding
+
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Prompt = Annotated[str, Meta(max_length=4096)]
@@ -48,6 +50,9 @@ class Created(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     seed: _Count
     prompt: _Prompt
     token_sha256: _Digest  # of the capability that its client holds
+    encoding: Encoding = "none"
+    scale: Annotated[int, Meta(ge=1, le=64)] = 1  # of encoded pictures
+    tenant: Annotated[str, Meta(max_length=256)] = ""
 
 
 class Prompted(Struct, frozen=True, kw_only=True, array_like=True, tag=True):

@@ -102,7 +102,13 @@ class _Draft:
     def _created(self, record: Created) -> None:
         _demand(record.session_id not in self._sessions, record, "it is there already")
         self._sessions[record.session_id] = Owned(
-            profile=record.profile, seed=record.seed, prompt=record.prompt, token_sha256=record.token_sha256
+            profile=record.profile,
+            seed=record.seed,
+            prompt=record.prompt,
+            token_sha256=record.token_sha256,
+            encoding=record.encoding,
+            scale=record.scale,
+            tenant=record.tenant,
         )
 
     def _changed(self, record: Prompted | Ended | Placed | Lost, session: Owned) -> None:

@@ -11,6 +11,8 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from runtime.worker.messages import Encoding
+
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
@@ -21,6 +23,9 @@ class Owned(Struct, frozen=True, kw_only=True, array_like=True):
     seed: int
     prompt: str
     token_sha256: bytes
+    encoding: Encoding = "none"
+    scale: int = 1
+    tenant: str = ""
     worker: str | None = None  # who owns it; None: nobody, until it is placed
     ownership: _Count = 0  # epoch; grows whenever the owner changes
     lineage: _Count = 0  # grows whenever it begins anew

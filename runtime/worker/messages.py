@@ -1,4 +1,4 @@
-"""What controller and worker say to each other about the sessions on a worker.
+"""What a worker hears from its controller about sessions, and what it tells controller and gateway of them.
 
 Decides the fields, their limits and the fence around every command; must never know how a command is carried out.
 """
@@ -120,7 +120,30 @@ class Steered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """Changes of prompt and control up to this serial are part of the session from now on, wherever it goes."""
 
     session_id: _Name
+    lineage: _Count
     serial: _Count
+
+
+class Unsteered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """A change that has no effect, and why. Its serial is free for another.
+
+    `prompt` and `control` are those that were asked for: what is said twice is not taken for a word about the other.
+    """
+
+    session_id: _Name
+    lineage: _Count
+    serial: _Count
+    reason: Reason
+    prompt: Annotated[str, Meta(max_length=4096)] | None = None
+    control: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class Uncredited(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """The answer to a `Credit` that does not reach the session's next chunk, this one; no earlier one will come now."""
+
+    session_id: _Name
+    lineage: _Count
+    chunk_number: _Count
 
 
 class Undelivered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -133,4 +156,5 @@ class Undelivered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     reason: Reason
 
 
-Report = Moved | Refused | Closed | Lost | Frozen | Steered | Undelivered | MigrationReport
+Report = Moved | Refused | Closed | Lost | Frozen | Undelivered | MigrationReport
+StreamReport = Steered | Unsteered | Uncredited | Undelivered  # what whoever has the client must know

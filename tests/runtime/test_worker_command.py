@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,14 +20,15 @@ from runtime.worker.messages import Command, Moved, Open, Text
 from runtime.worker.process.messages import (
     Credit,
     Delivered,
+    FromController,
+    FromGateway,
     Goodbye,
     Hello,
     Renew,
     Said,
-    ToWorker,
-    delivered,
     encoded,
     from_worker,
+    to_gateway,
 )
 from tests.e2e.command import EPOCHAL, ROOT, environment, epochal
 from tests.runtime.chunk_models.hosts import TINY, tiny_network
@@ -49,7 +50,7 @@ class Ends:
     """The two sockets that a worker connects to."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], secret: Path | None) -> None:
-        self.controller, self.gateway = context.socket(zmq.ROUTER), context.socket(zmq.PULL)
+        self.controller, self.gateway = context.socket(zmq.ROUTER), context.socket(zmq.ROUTER)
         ports = []
         for made in (self.controller, self.gateway):
             if secret is not None:
@@ -58,6 +59,7 @@ class Ends:
                 made.set(zmq.CURVE_SERVER, 1)
                 made.set(zmq.CURVE_PUBLICKEY, public)
                 made.set(zmq.CURVE_SECRETKEY, private)
+            made.set(zmq.ROUTER_MANDATORY, 1)
             ports.append(made.bind_to_random_port("tcp://127.0.0.1"))
         self.options = ("--controller", f"tcp://127.0.0.1:{ports[0]}", "--gateway", f"tcp://127.0.0.1:{ports[1]}")
         self._identity = b""
@@ -72,12 +74,25 @@ class Ends:
                 return message
         raise AssertionError(f"no {kind.__name__} has come")
 
-    def tell(self, message: ToWorker) -> None:
+    def tell(self, message: FromController) -> None:
         self.controller.send_multipart([self._identity, encoded(message)])
+
+    def tell_from_gateway(self, message: FromGateway) -> None:
+        """As soon as the worker is there, which may have come to the controller first."""
+        end_s = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end_s:
+            with suppress(zmq.ZMQError):
+                self.gateway.send_multipart([self._identity, encoded(message)])
+                return
+            time.sleep(0.05)
+        raise AssertionError("the worker has not come to the gateway")
 
     def chunk(self) -> Delivered:
         assert self.gateway.poll(int(PATIENCE_S * 1000))
-        return delivered(self.gateway.recv())
+        _, frame = self.gateway.recv_multipart()
+        message = to_gateway(frame)
+        assert isinstance(message, Delivered)
+        return message
 
 
 @contextmanager
@@ -107,7 +122,7 @@ def test_it_computes_and_ends_cleanly_when_it_is_told_to(weights: Path, number: 
         body = Open(session_id="s", state_bytes=size, ownership=1, text=text)
         ends.tell(Command(**told, version=1, body=body))
         assert ends.hear(Said).report == Moved(session_id="s", state="active", ownership=1)
-        ends.tell(Credit(**told, session_id="s", up_to=3))
+        ends.tell_from_gateway(Credit(**told, session_id="s", lineage=0, up_to=3))
         chunks = [ends.chunk() for _ in range(3)]
         assert [(chunk.number, chunk.encoding) for chunk in chunks] == [(at, "mjpeg") for at in range(3)]
         assert chunks[0].body.count(b"Content-Type: image/jpeg") == TINY.frames
@@ -127,7 +142,10 @@ def test_with_keys_nobody_else_is_spoken_to(weights: Path, tmp_path: Path) -> No
     _, own = map(Path, create_certificates(tmp_path, "worker"))
     options = ("--weights", weights, *SMALL, "--keys", own)
     with a_worker(*options, "--quiet", "--server-key", server_public, secret=server_secret) as (ends, process):
-        assert ends.hear(Hello).profiles
+        hello = ends.hear(Hello)
+        assert hello.profiles
+        told = {"controller_epoch": 1, "incarnation": hello.incarnation}
+        ends.tell_from_gateway(Credit(**told, session_id="s", lineage=0, up_to=1))
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
     own_public = tmp_path / "worker.key"

@@ -54,8 +54,7 @@ def attends(arena: Tensor, layout: CacheLayout, windows: Sequence[Window], *, pa
 
 def pages_work(layout: CacheLayout, device: torch.device) -> bool:
     """Whether one paged call gives here what the calls at exact length give."""
-    function = _varlen_attn()
-    if device.type != "cuda" or function is None:
+    if device.type != "cuda" or _varlen_attn() is None:  # in this order: looking for it loads a compiler
         return False
     torch.cuda.set_device(device)
     chance = torch.Generator(device).manual_seed(0)

@@ -11,6 +11,7 @@ from runtime.encode.limits import Limits
 from runtime.state.copying import COPIES_MAX
 from runtime.transfer.attempt import LANES_MAX
 from runtime.transfer.outgoing import PrecopyRule
+from runtime.transfer.pairs import RENDEZVOUS_S
 from runtime.worker.process.addresses import CurveKeys
 from runtime.worker.process.lease import LEASE_S
 
@@ -29,6 +30,7 @@ class WorkerConfig:
     device_bytes: int  # of states on the device
     host_bytes: int  # of states in host memory
     store: tuple[str, int] | None = None  # where pairs meet; None: no pairs
+    rendezvous_s: float = RENDEZVOUS_S  # until both have come there
     keys: CurveKeys | None = None
     coalesce_max: int = 8  # sessions in one pass
     sessions_max: int = 256

@@ -30,7 +30,7 @@ from runtime.worker.events import (
     SlotReady,
     StateLost,
 )
-from runtime.worker.messages import Frozen, Report
+from runtime.worker.messages import Frozen, Report, StreamReport
 from runtime.worker.process.carried import Carried, unpacked
 from runtime.worker.process.delivery import Delivery
 from runtime.worker.process.passes import Passes
@@ -52,7 +52,8 @@ class Parts:
     lanes: Lanes
     copies: Copies
     delivery: Delivery
-    say: Callable[[Report], None]
+    say: Callable[[Report], None]  # to the controller
+    tell: Callable[[StreamReport], None]  # to the gateway
 
 
 class Hands:

@@ -1,4 +1,4 @@
-"""What follows from a message of the controller, and from an event of the worker's own threads.
+"""What follows from a message of controller or gateway, and from an event of the worker's own threads.
 
 Decides what is refused before the table of sessions hears of it: what the ChunkModel, the encoder or a bound forbids;
 must never know how a message came.
@@ -16,15 +16,15 @@ from runtime.transfer.attempt import Arrived, LaneFailed
 from runtime.transfer.messages import REASON_MAX, Nack, Prepare
 from runtime.worker.books import Record
 from runtime.worker.events import Event
-from runtime.worker.messages import Command, Open, Refused, Steered
+from runtime.worker.messages import Command, Open, Refused, Steered, Uncredited, Unsteered
 from runtime.worker.process.carried import CHANGES_MAX, Carried, opened, unpacked
 from runtime.worker.process.hands import Hands, Parts
-from runtime.worker.process.inbox import Told
+from runtime.worker.process.inbox import Heard, Message
 from runtime.worker.process.lease import Lease
 from runtime.worker.process.messages import AskInventory, Credit, Held, Renew, Steer, WantKeyFrame
 from scheduler.cluster import SessionId
 
-_UNSTEERABLE = ("frozen", "incoming", "received", "lost")  # what it would change is not here, or on its way elsewhere
+_NOT_SERVED = ("frozen", "incoming", "received", "lost")  # the session is not here, or on its way elsewhere
 
 
 class Hearing:
@@ -36,31 +36,28 @@ class Hearing:
         self._parts, self._hands, self._sessions_max, self._tell_all = parts, hands, sessions_max, tell_all
         self.lease = lease
 
-    def hear(self, told: Told, now_s: float) -> None:
-        match told:
+    def hear(self, heard: Heard, now_s: float) -> None:
+        match heard:
             case Command() | Steer() | Credit() | WantKeyFrame() | Renew() | AskInventory():
-                if self._parts.table.hears(told.controller_epoch, told.incarnation):
-                    self._message(told, now_s)
+                if self._parts.table.hears(heard.controller_epoch, heard.incarnation):
+                    self._message(heard, now_s)
             case Arrived():
-                self._hands.handle(self._checked(told), now_s)
+                self._hands.handle(self._checked(heard), now_s)
             case _:
-                self._hands.handle(told, now_s)
+                self._hands.handle(heard, now_s)
 
     def held(self) -> tuple[Held, ...]:
         """Everybody who is here."""
         return tuple(self._held(record) for record in self._parts.table.records.values())
 
-    def _message(self, message: Command | Steer | Credit | WantKeyFrame | Renew | AskInventory, now_s: float) -> None:
+    def _message(self, message: Message, now_s: float) -> None:
         match message:
             case Command():
                 self._command(message, now_s)
             case Steer():
                 self._steer(message)
             case Credit():
-                session_id = SessionId(message.session_id)
-                carried = self._parts.seats.get(session_id)
-                if carried is not None:
-                    self._parts.seats.put(session_id, carried.credited(message))
+                self._credit(message)
             case WantKeyFrame():
                 self._parts.delivery.want_key_frame(SessionId(message.session_id))
             case Renew():
@@ -113,22 +110,45 @@ class Hearing:
             return f"state_bytes={desired.state_bytes} must be {profile.state_bytes} for profile {profile.name}"
         return self._parts.delivery.refusal(carried, profile) or (SessionId(desired.session_id), carried)
 
+    def _credit(self, credit: Credit) -> None:
+        """Whoever has lost chunks on their way could wait for them, and the session for its credit."""
+        session_id = SessionId(credit.session_id)
+        carried, record = self._parts.seats.get(session_id), self._parts.table.records.get(session_id)
+        if carried is None or record is None or credit.lineage != carried.head.lineage:
+            return
+        credited = carried.credited(credit)
+        self._parts.seats.put(session_id, credited)
+        if not (credited.has_credit or record.state in _NOT_SERVED or self._parts.delivery.has_chunks(session_id)):
+            number = credited.head.chunk_number
+            self._parts.tell(Uncredited(session_id=session_id, lineage=credit.lineage, chunk_number=number))
+
     def _steer(self, steer: Steer) -> None:
         """What is answered is part of the session; what is not comes again, here or where the session is by then."""
         session_id = SessionId(steer.session_id)
         carried, record = self._parts.seats.get(session_id), self._parts.table.records.get(session_id)
-        if carried is None or record is None or record.state in _UNSTEERABLE:
+        if carried is None or record is None or record.state in _NOT_SERVED or steer.lineage != carried.head.lineage:
             return
         steered = carried.steered(steer)
-        refusal = self._parts.model.refusal(carried.with_change(steer))
         if steered is None:
-            refusal = f"{CHANGES_MAX} changes wait for their chunks, and no more may"
-        if steered is None or refusal is not None:
-            reason = f"change {steer.serial}: {refusal}"[:REASON_MAX]
-            self._parts.say(Refused(session_id=steer.session_id, reason=reason))
+            self._unsteered(steer, f"{CHANGES_MAX} changes wait for their chunks, and no more may")
+            return
+        refusal = None if steered is carried else self._parts.model.refusal(carried.with_change(steer))
+        if refusal is not None:
+            self._unsteered(steer, refusal)
             return
         self._parts.seats.put(session_id, steered)
-        self._parts.say(Steered(session_id=steer.session_id, serial=steered.serial))
+        self._parts.tell(Steered(session_id=session_id, lineage=steer.lineage, serial=steered.serial))
+
+    def _unsteered(self, steer: Steer, reason: str) -> None:
+        unsteered = Unsteered(
+            session_id=steer.session_id,
+            lineage=steer.lineage,
+            serial=steer.serial,
+            reason=reason[:REASON_MAX],
+            prompt=steer.prompt,
+            control=steer.control,
+        )
+        self._parts.tell(unsteered)
 
     def _checked(self, event: Arrived) -> Event:
         """A state that this ChunkModel cannot continue fails before anybody counts on it."""

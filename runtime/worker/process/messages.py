@@ -1,4 +1,4 @@
-"""What a worker process hears from its controller and what it sends to controller and gateway: version 1.
+"""What a worker process says to its controller and to the gateway, and what each of them says to it: version 1.
 
 Decides the closed union of each direction and its limits; must never know a socket, nor what follows from a message.
 Every message is one frame of msgpack. All may be lost, doubled or late: what they say is absolute (a chunk number, a
@@ -8,14 +8,14 @@ serial, an epoch), never a difference.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from runtime.state.blocks import Room
 from runtime.transfer.messages import UNREADABLE
-from runtime.worker.messages import Command, Encoding, Report
+from runtime.worker.messages import Command, Encoding, Report, StreamReport
 
 PROTOCOL = 1
 MESSAGE_BYTES_MAX = 1 << 18  # to a worker: a longer one is counted and dropped
@@ -31,12 +31,14 @@ class Steer(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """From this chunk on (or the next that begins, if that is later) the session shows this; `None` leaves it as it is.
 
     A session's serials are 1, 2, 3, ... and one that is not the next has no effect. Repeat it to whoever serves the
-    session until `Steered` says so; and after a `Reactivate`, whatever the lost target had answered.
+    session until `Steered` or `Unsteered` says what became of it, one change of a session after the other; and after
+    a `Reactivate`, whatever the lost target had answered.
     """
 
     controller_epoch: _Count
     incarnation: _Count
     session_id: _Name
+    lineage: _Count  # of another one it has no effect: its chunks, changes and credit are others
     serial: _Count
     from_chunk: _Count = 0
     prompt: Annotated[str, Meta(max_length=4096)] | None = None
@@ -49,6 +51,7 @@ class Credit(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     controller_epoch: _Count
     incarnation: _Count
     session_id: _Name
+    lineage: _Count  # as in `Steer`
     up_to: _Count
 
 
@@ -76,7 +79,8 @@ class AskInventory(Struct, frozen=True, kw_only=True, array_like=True, tag=True)
     question: _Count
 
 
-ToWorker = Command | Steer | Credit | WantKeyFrame | Renew | AskInventory
+FromController = Command | Renew | AskInventory
+FromGateway = Steer | Credit | WantKeyFrame
 
 
 class ProfileRoom(Struct, frozen=True, kw_only=True, array_like=True):
@@ -118,7 +122,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 
 
 class Said(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
-    """What became of a session."""
+    """What became of a session, to the controller."""
 
     worker: str
     incarnation: int
@@ -182,7 +186,16 @@ class Goodbye(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     reason: str
 
 
-FromWorker = Hello | Heartbeat | Said | Inventory | Goodbye
+FromWorker = Hello | Heartbeat | Said | Inventory | Goodbye  # what a controller hears
+
+
+class Told(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """What became of a change or of chunks, to the gateway; in one order with the chunks."""
+
+    worker: str
+    incarnation: int
+    controller_epoch: int
+    report: StreamReport
 
 
 class Delivered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -202,32 +215,46 @@ class Delivered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     shape: tuple[int, ...] = ()  # of raw frames: [frames, height, width, 3]
 
 
+ToGateway = Delivered | Told
+
 _ENCODER = msgspec.msgpack.Encoder()
-_TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_FROM_CONTROLLER: msgspec.msgpack.Decoder[FromController] = msgspec.msgpack.Decoder(FromController)
+_FROM_GATEWAY: msgspec.msgpack.Decoder[FromGateway] = msgspec.msgpack.Decoder(FromGateway)
 _FROM_WORKER: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
-_DELIVERED = msgspec.msgpack.Decoder(Delivered)
+_TO_GATEWAY: msgspec.msgpack.Decoder[ToGateway] = msgspec.msgpack.Decoder(ToGateway)
+
+Kind = TypeVar("Kind")
 
 
-def encoded(message: ToWorker | FromWorker | Delivered) -> bytes:
+def encoded(message: FromController | FromGateway | FromWorker | ToGateway) -> bytes:
     return _ENCODER.encode(message)
 
 
-def to_worker(frames: Iterable[bytes]) -> ToWorker | None:
-    """What a controller has sent; None if it is not one frame of the protocol."""
+def from_controller(frames: Iterable[bytes]) -> FromController | None:
+    """What a controller has sent to a worker; None if it is not one frame of what a controller says."""
+    return _one(_FROM_CONTROLLER, frames)
+
+
+def from_gateway(frames: Iterable[bytes]) -> FromGateway | None:
+    """What the gateway has sent to a worker; None if it is not one frame of what a gateway says."""
+    return _one(_FROM_GATEWAY, frames)
+
+
+def from_worker(frame: bytes) -> FromWorker:
+    """What a worker has sent to the controller. Raises one of `UNREADABLE`."""
+    return _FROM_WORKER.decode(frame)
+
+
+def to_gateway(frame: bytes) -> ToGateway:
+    """What a worker has sent to the gateway. Raises one of `UNREADABLE`."""
+    return _TO_GATEWAY.decode(frame)
+
+
+def _one(decoder: msgspec.msgpack.Decoder[Kind], frames: Iterable[bytes]) -> Kind | None:
     first, *others = frames
     if others or len(first) > MESSAGE_BYTES_MAX:
         return None
     try:
-        return _TO_WORKER.decode(first)
+        return decoder.decode(first)
     except UNREADABLE:
         return None
-
-
-def from_worker(frame: bytes) -> FromWorker:
-    """Raises one of `UNREADABLE`."""
-    return _FROM_WORKER.decode(frame)
-
-
-def delivered(frame: bytes) -> Delivered:
-    """Raises one of `UNREADABLE`."""
-    return _DELIVERED.decode(frame)

@@ -2,8 +2,9 @@
 
 Decides when a socket is read and written, and what is dropped; must never know what a message means.
 
-Nothing blocks: while the controller does not read, reports wait in the outbox and heartbeats are left out; while the
-inbox or the outbox is full, the controller is not listened to, and its messages wait at its own end.
+Nothing blocks, and neither connection waits for the other: while a peer does not read, what is for it waits in the
+outbox, and heartbeats are left out; while the inbox is full or too many words wait for a peer, it is not listened to,
+and its messages wait at its own end.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import zmq
 
 from runtime.worker.process.config import WorkerConfig
 from runtime.worker.process.connection import LINGER_MS, Connection, Socket
-from runtime.worker.process.inbox import Inbox
-from runtime.worker.process.messages import FromWorker, encoded, to_worker
-from runtime.worker.process.outbox import Outbox
+from runtime.worker.process.inbox import Inbox, Message
+from runtime.worker.process.messages import FromWorker, encoded, from_controller, from_gateway
+from runtime.worker.process.outbox import Outbox, Peer
 
-COMMANDS_MAX = 1024  # high-water marks, in messages
-REPORTS_MAX = 1024
-CHUNKS_MAX = 8
-BATCH_MAX = 64  # messages that are taken at once before the other sockets have their turn
+SENT_MAX: Mapping[Peer, int] = {"controller": 1024, "gateway": 8}  # high-water marks, in messages: those are chunks
+RECEIVED_MAX = 1024
+BATCH_MAX = 64  # messages that are taken at once before the other socket has its turn
+
+_READ: Mapping[Peer, Callable[[Iterable[bytes]], Message | None]] = {
+    "controller": from_controller,
+    "gateway": from_gateway,
+}
 
 
 class Waker:
@@ -78,75 +83,75 @@ class SocketThread(threading.Thread):
         failure: BaseException | None = None
         context: zmq.Context[Socket] = zmq.Context()
         try:
-            self._serve(context)
+            connections = self._connect(context)  # until the context closes them
+            self._serve(connections)
         except BaseException as error:  # noqa: BLE001 - the thread's outermost loop: whoever owns it stops the process
             failure = error
         finally:
             context.destroy(linger=LINGER_MS)
             self._ended(failure)
 
-    def _serve(self, context: zmq.Context[Socket]) -> None:
-        controller, gateway = self._connect(context)
+    def _serve(self, connections: Mapping[Peer, Connection]) -> None:
+        controller = connections["controller"]
         poller = zmq.Poller()
-        for watched in (self._waker.ours.fileno(), controller.monitor, gateway.monitor):
-            poller.register(watched, zmq.POLLIN)
+        poller.register(self._waker.ours.fileno(), zmq.POLLIN)
+        for connection in connections.values():
+            poller.register(connection.monitor, zmq.POLLIN)
         next_heartbeat_s = time.monotonic()
         while True:
             now_s = time.monotonic()
-            self._send(controller, gateway)
+            for peer, connection in connections.items():
+                self._send(peer, connection)
             if now_s >= next_heartbeat_s:
                 next_heartbeat_s = now_s + self._config.heartbeat_s
                 controller.try_to_send(encoded(self._heartbeat(now_s, self.dropped)))
             if self._stop_s is not None and (self._outbox.is_empty or now_s >= self._stop_s):
                 return
-            self._register(poller, controller, gateway)
-            ends_s = (next_heartbeat_s, self._stop_s, controller.again_s, gateway.again_s)
+            for peer, connection in connections.items():
+                poller.register(connection.socket, self._awaited(peer))
+            ends_s = (next_heartbeat_s, self._stop_s, *(connection.again_s for connection in connections.values()))
             next_s = min(end_s for end_s in ends_s if end_s is not None)
             ready = dict(poller.poll(math.ceil(max(0.0, next_s - time.monotonic()) * 1000)))
             if self._waker.ours.fileno() in ready:
                 self._waker.calm()
-            if ready.get(controller.socket, 0) & zmq.POLLIN:
-                self._receive(controller)
-            for connection in (controller, gateway):
+            for peer, connection in connections.items():
+                if ready.get(connection.socket, 0) & zmq.POLLIN:
+                    self._receive(peer, connection)
                 connection.look(time.monotonic())
 
-    def _connect(self, context: zmq.Context[Socket]) -> tuple[Connection, Connection]:
+    def _connect(self, context: zmq.Context[Socket]) -> dict[Peer, Connection]:
         config = self._config
-        to_controller: Socket = context.socket(zmq.DEALER)
-        to_controller.set(zmq.ROUTING_ID, f"{config.name}/{config.incarnation}".encode())
-        controller = Connection(
-            to_controller, config.controller, config.keys, sent_max=REPORTS_MAX, received_max=COMMANDS_MAX
-        )
-        to_gateway: Socket = context.socket(zmq.PUSH)
-        return controller, Connection(to_gateway, config.gateway, config.keys, sent_max=CHUNKS_MAX, received_max=1)
+        addresses: dict[Peer, str] = {"controller": config.controller, "gateway": config.gateway}
+        connections: dict[Peer, Connection] = {}
+        for peer, address in addresses.items():
+            made: Socket = context.socket(zmq.DEALER)
+            made.set(zmq.ROUTING_ID, f"{config.name}/{config.incarnation}".encode())
+            connections[peer] = Connection(
+                made, address, config.keys, sent_max=SENT_MAX[peer], received_max=RECEIVED_MAX
+            )
+        return connections
 
-    def _register(self, poller: zmq.Poller, controller: Connection, gateway: Connection) -> None:
-        hears = self._inbox.has_room and not self._outbox.is_crowded
-        says = self._outbox.report() is not None
-        poller.register(controller.socket, (zmq.POLLIN if hears else 0) | (zmq.POLLOUT if says else 0))
-        poller.register(gateway.socket, zmq.POLLOUT if self._outbox.chunk() is not None else 0)
+    def _awaited(self, peer: Peer) -> int:
+        hears = self._inbox.has_room and not self._outbox.is_crowded(peer)
+        says = self._outbox.next_for(peer) is not None
+        return (zmq.POLLIN if hears else 0) | (zmq.POLLOUT if says else 0)
 
-    def _send(self, controller: Connection, gateway: Connection) -> None:
+    def _send(self, peer: Peer, connection: Connection) -> None:
         for _ in range(BATCH_MAX):
-            frame = self._outbox.report()
-            if frame is None or not controller.try_to_send(frame):
+            frame = self._outbox.next_for(peer)
+            if frame is None or not connection.try_to_send(frame):
                 break
-            self._outbox.report_sent()
-        for _ in range(BATCH_MAX):
-            frame = self._outbox.chunk()
-            if frame is None or not gateway.try_to_send(frame):
-                break
-            self._outbox.chunk_sent()
+            self._outbox.taken_for(peer)
 
-    def _receive(self, controller: Connection) -> None:
+    def _receive(self, peer: Peer, connection: Connection) -> None:
         for _ in range(BATCH_MAX):
             if not self._inbox.has_room:
                 return
             try:
-                frames = controller.socket.recv_multipart(zmq.NOBLOCK)
+                frames = connection.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            message = to_worker(frames)
+            message = _READ[peer](frames)
             if message is None:
                 self.dropped += 1
             else:

@@ -21,7 +21,7 @@ from runtime.transfer.messages import Way
 from runtime.transfer.pair_transport import PairWay
 from runtime.transfer.tcp import TcpWay
 from runtime.transfer.ways import Approach
-from runtime.worker.messages import Report
+from runtime.worker.messages import Report, StreamReport, Undelivered
 from runtime.worker.process.compute import Compute
 from runtime.worker.process.config import WorkerConfig
 from runtime.worker.process.delivery import Delivery
@@ -39,6 +39,7 @@ from runtime.worker.process.messages import (
     Memory,
     ProfileRoom,
     Said,
+    Told,
 )
 from runtime.worker.process.outbox import ChunkKey, Outbox
 from runtime.worker.process.passes import Passes
@@ -123,9 +124,10 @@ class Worker:
         if config.store is not None and cuda:
             from runtime.transfer.nccl import nccl_way
 
-            self._pairs["nccl"] = nccl_way(config.name, config.store, self._device.device)
+            device, rendezvous_s = self._device.device, config.rendezvous_s
+            self._pairs["nccl"] = nccl_way(config.name, config.store, device, rendezvous_s=rendezvous_s)
         elif config.store is not None:
-            self._pairs["gloo"] = gloo_way(config.name, config.store)
+            self._pairs["gloo"] = gloo_way(config.name, config.store, rendezvous_s=config.rendezvous_s)
         return ways | dict(self._pairs)
 
     def _make_parts(self, lane_settings: LaneSettings) -> Parts:
@@ -147,8 +149,9 @@ class Worker:
             host=self._host,
             lanes=Lanes(self._device, self._ways, self._inbox.tell, seats.head_of, lane_settings),
             copies=copies_for(self._device.device, config.copies_max),
-            delivery=Delivery(self._outbox, self._say, self._named, config.encode),
+            delivery=Delivery(self._outbox, self._undelivered, self._named, config.encode),
             say=self._say,
+            tell=self._tell,
         )
 
     def _say(self, report: Report) -> None:
@@ -160,6 +163,21 @@ class Worker:
             report=report,
         )
         self._outbox.say(said)
+
+    def _tell(self, report: StreamReport) -> None:
+        """Any thread."""
+        told = Told(
+            worker=self._config.name,
+            incarnation=self._config.incarnation,
+            controller_epoch=self._parts.table.controller_epoch,
+            report=report,
+        )
+        self._outbox.tell(told)
+
+    def _undelivered(self, report: Undelivered) -> None:
+        """Any thread. One has to open the session anew, the other has waited for these chunks."""
+        self._say(report)
+        self._tell(report)
 
     def _named(self, key: ChunkKey, ownership: int) -> Delivered:
         session_id, lineage, number = key

@@ -99,7 +99,7 @@ def test_another_state_size_is_another_revision() -> None:
     )
     head = msgspec.structs.replace(Host(an_emulation()).head("s"), revision=small.revision)
     assert small.refusal(head) is None
-    assert "run workers with the same weights and configuration" in str(large.refusal(head))
+    assert "run workers with the same weights, configuration, torch and --threads" in str(large.refusal(head))
 
 
 def test_a_chunk_costs_little_beside_its_sleep() -> None:

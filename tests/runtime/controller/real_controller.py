@@ -9,17 +9,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.controller.handovers import Handovers, Outcome, Part
+from runtime.controller.handovers import Handovers, Part
+from runtime.controller.step import Step
 from runtime.journal.journal import Journal
 from runtime.journal.records import Created, Joined, Left, Placed, Record
 from runtime.journal.rules import after
 from runtime.transfer.messages import Side, Way
-from runtime.worker.messages import Closed, Lost, Moved, Refused, Steered, Undelivered
+from runtime.worker.messages import Closed, Lost, Moved, Refused, Undelivered
+from runtime.worker.process.messages import AskInventory, Renew
 from scheduler.cluster import SessionId
 from tests.runtime.worker.live import LiveFleet
 from tests.runtime.worker.live_sessions import Script, state_bytes
 
-_NOT_OF_ATTEMPTS = (Moved, Refused, Closed, Steered, Undelivered)
+_NOT_OF_ATTEMPTS = (Moved, Refused, Closed, Undelivered)
 _SOURCE_STATES = ("precopy", "frozen")
 
 
@@ -36,7 +38,7 @@ class RealController:
 
     def join(self, name: str) -> None:
         worker = self.fleet.start(name)
-        self.carry_out(Outcome(), Joined(worker=name, incarnation=worker.incarnation))
+        self.carry_out(Step(), Joined(worker=name, incarnation=worker.incarnation))
 
     def open(self, session_id: SessionId, name: str, script: Script) -> None:
         created = Created(
@@ -46,7 +48,7 @@ class RealController:
             prompt=script.prompt,
             token_sha256=bytes(32),
         )
-        self.carry_out(Outcome(), created, Placed(session_id=session_id, worker=name))
+        self.carry_out(Step(), created, Placed(session_id=session_id, worker=name))
         self.fleet.open(session_id, self.fleet.workers[name], script)
 
     def begin(self, session_id: SessionId, target: str, way: Way) -> None:
@@ -63,7 +65,7 @@ class RealController:
             )
         )
 
-    def carry_out(self, outcome: Outcome, *before: Record) -> None:
+    def carry_out(self, outcome: Step, *before: Record) -> None:
         """Written first, said afterwards."""
         records = [*before, *outcome.records]
         if records:
@@ -75,8 +77,9 @@ class RealController:
                 self.fleet.owner.pop(SessionId(session_id), None)
             else:
                 self.fleet.owner[SessionId(session_id)] = (session.worker, session.ownership)
-        for send in outcome.sends:
-            self.fleet.workers[send.worker].command(send.body)
+        for word in outcome.words:
+            assert not isinstance(word.body, Renew | AskInventory), "hand-overs are not about leases"
+            self.fleet.workers[word.worker].command(word.body)
 
     def listen(self, seconds: float = 0.02) -> None:
         """Whatever has come, and what follows from it and from the time."""

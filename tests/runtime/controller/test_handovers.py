@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from runtime.controller.handover import ATTEMPT_S, SAY_AGAIN_S, Send
-from runtime.controller.handovers import Handovers, Outcome, Part
+from runtime.controller.handover import ATTEMPT_S, SAY_AGAIN_S
+from runtime.controller.handovers import Handovers, Part
+from runtime.controller.step import Step, Word
 from runtime.journal.records import (
     Aborted,
     Committed,
@@ -50,12 +51,12 @@ class Controller:
         self.now_s = 100.0
         self.takes_chunks = True
         self.written: list[Record] = []
-        self.said: tuple[Send, ...] = ()
+        self.said: tuple[Word, ...] = ()
 
-    def take(self, outcome: Outcome, *before: Record) -> None:
+    def take(self, outcome: Step, *before: Record) -> None:
         self.truth = after(self.truth, [*before, *outcome.records])
         self.written += outcome.records
-        self.said = outcome.sends
+        self.said = outcome.words
 
     def begin(self, way: m.Way = "gloo") -> None:
         self.take(self.handovers.begin(self.truth, "s", "b", state_bytes=64, active=True, way=way, now_s=self.now_s))
@@ -107,7 +108,7 @@ def test_the_whole_way(controller: Controller) -> None:
     assert controller.owner == ("a", 1)
     controller.hear(STAGED)
     assert controller.owner == ("b", 2)
-    assert controller.said == (Send(worker="b", body=m.Activate(session_id="s", attempt=1, ownership=2)),)
+    assert controller.said == (Word(worker="b", body=m.Activate(session_id="s", attempt=1, ownership=2)),)
     controller.hear(ACTIVATED)
     assert controller.words() == [("a", m.Release)]
     controller.hear(RELEASED)
@@ -177,7 +178,7 @@ def test_the_next_attempt_between_two_that_failed_goes_another_way(controller: C
 
 def test_a_pair_serves_one_transfer_at_a_time(controller: Controller) -> None:
     other = Created(session_id="t", profile="p", seed=0, prompt="", token_sha256=bytes(32))
-    controller.take(Outcome(), other, Placed(session_id="t", worker="b"))
+    controller.take(Step(), other, Placed(session_id="t", worker="b"))
     controller.take(
         controller.handovers.begin(controller.truth, "t", "a", state_bytes=64, active=True, way="gloo", now_s=0.0)
     )
@@ -199,7 +200,7 @@ def test_another_controller_connects_pairs_anew(controller: Controller) -> None:
     before = controller.said[0].body
     other = Handovers(4)
     truth = after(controller.truth, [Aborted(attempt=1)])
-    again = other.begin(truth, "s", "b", state_bytes=64, active=True, way="gloo", now_s=0.0).sends[0].body
+    again = other.begin(truth, "s", "b", state_bytes=64, active=True, way="gloo", now_s=0.0).words[0].body
     assert isinstance(before, m.Prepare)
     assert isinstance(again, m.Prepare)
     assert again.route.incarnation > before.route.incarnation
@@ -313,7 +314,7 @@ def test_whoever_comes_back_is_connected_anew_and_the_best_way(controller: Contr
     failed = m.AttemptFailed(session_id="s", attempt=1, side="target", frozen=False, reason="peer lost")
     controller.hear(("b", failed))
     controller.left("b")
-    controller.take(Outcome(), Joined(worker="b", incarnation=2))
+    controller.take(Step(), Joined(worker="b", incarnation=2))
     controller.hear(("a", m.Aborted(session_id="s", attempt=1)))
     controller.begin()
     second = controller.said[0].body
@@ -324,7 +325,7 @@ def test_whoever_comes_back_is_connected_anew_and_the_best_way(controller: Contr
 
 def test_no_horizon_passes_an_attempt_that_is_under_way(controller: Controller) -> None:
     other = Created(session_id="t", profile="p", seed=0, prompt="", token_sha256=bytes(32))
-    controller.take(Outcome(), other, Placed(session_id="t", worker="a"))
+    controller.take(Step(), other, Placed(session_id="t", worker="a"))
     controller.take(
         controller.handovers.begin(controller.truth, "t", "b", state_bytes=64, active=True, way="tcp", now_s=0.0)
     )

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from runtime.controller.roster import DRIFT, HANG_S, Change, Roster, Word
+from runtime.controller.roster import DRIFT, HANG_S, INVENTORY_S, Roster
+from runtime.controller.step import Step, Word
 from runtime.journal.records import Joined, Left
 from runtime.journal.rules import after
 from runtime.journal.truth import Truth
@@ -44,10 +45,10 @@ def beat(incarnation: int = 1, sent_s: float = 0.0, **changes: Any) -> Heartbeat
     return Heartbeat(worker="w", incarnation=incarnation, controller_epoch=3, sent_s=sent_s, **(usual | changes))
 
 
-def inventory(incarnation: int = 1) -> Inventory:
+def inventory(incarnation: int = 1, controller_epoch: int = 3) -> Inventory:
     return Inventory(
         question=1,
-        controller_epoch=3,
+        controller_epoch=controller_epoch,
         hello=hello(incarnation=incarnation),
         leased=True,
         lanes=0,
@@ -67,14 +68,14 @@ def roster() -> Roster:
 def test_who_says_hello_has_joined_once() -> None:
     roster = Roster(3)
     assert roster.said(hello(), 0.0).records == (Joined(worker="w", incarnation=1),)
-    assert roster.said(hello(), 1.0) == Change()
+    assert roster.said(hello(), 1.0) == Step()
     assert roster.knows("w", 1)
 
 
 def test_a_higher_incarnation_is_the_end_of_the_one_before(roster: Roster) -> None:
     assert [type(record) for record in roster.said(hello(incarnation=2), 101.0).records] == [Left, Joined]
-    assert roster.said(hello(incarnation=1), 102.0) == Change()
-    assert roster.said(beat(incarnation=1), 102.0) == Change()
+    assert roster.said(hello(incarnation=1), 102.0) == Step()
+    assert roster.said(beat(incarnation=1), 102.0) == Step()
     assert roster.strangers == 2
 
 
@@ -107,25 +108,25 @@ def test_silence_is_the_end_only_when_no_lease_can_hold(roster: Roster) -> None:
 
 
 def test_an_exit_that_was_seen_needs_no_lease(roster: Roster) -> None:
-    assert roster.exited("w", 2, "killed") == Change()
+    assert roster.exited("w", 2, "killed") == Step()
     assert roster.exited("w", 1, "killed by signal 9").records == (
         Left(worker="w", incarnation=1, reason="killed by signal 9"),
     )
-    assert roster.exited("w", 1, "again") == Change()
+    assert roster.exited("w", 1, "again") == Step()
     assert not roster.knows("w", 1)
 
 
 def test_a_goodbye_is_the_end_of_its_own_incarnation(roster: Roster) -> None:
-    assert roster.said(Goodbye(worker="w", incarnation=9, reason="stopped"), 101.0) == Change()
+    assert roster.said(Goodbye(worker="w", incarnation=9, reason="stopped"), 101.0) == Step()
     assert roster.said(Goodbye(worker="w", incarnation=1, reason="stopped"), 101.0).records != ()
 
 
 def test_who_computes_nothing_loses_its_lease_though_it_speaks(roster: Roster) -> None:
     hung = beat(sent_s=1.0, turn_age_s=HANG_S + 1)
-    assert roster.said(hung, 101.0) == Change()
+    assert roster.said(hung, 101.0) == Step()
     assert roster.present["w"].hangs
     for second in range(102, 111):
-        assert roster.said(hung, float(second)) == Change()
+        assert roster.said(hung, float(second)) == Step()
     (left,) = roster.ticked(100.01 + LEASE_S * (1 + DRIFT)).records
     assert isinstance(left, Left)
     assert left.reason == "its compute thread hangs"
@@ -134,7 +135,16 @@ def test_who_computes_nothing_loses_its_lease_though_it_speaks(roster: Roster) -
 def test_who_goes_on_computing_in_time_stays(roster: Roster) -> None:
     roster.said(beat(sent_s=1.0, turn_age_s=HANG_S + 1), 101.0)
     assert roster.said(beat(sent_s=2.0), 105.0).words != ()
-    assert roster.ticked(100.01 + LEASE_S * (1 + DRIFT)) == Change()
+    assert roster.ticked(100.01 + LEASE_S * (1 + DRIFT)).records == ()
+
+
+def test_everybody_is_asked_again_now_and_then(roster: Roster) -> None:
+    assert roster.ticked(100.0 + INVENTORY_S - 0.1).words == ()
+    (asked,) = roster.ticked(100.0 + INVENTORY_S).words
+    assert (asked.worker, asked.incarnation) == ("w", 1)
+    assert isinstance(asked.body, AskInventory)
+    assert roster.question == asked.body.question
+    assert roster.ticked(100.0 + INVENTORY_S + 0.1).words == ()
 
 
 def test_after_a_restart_everybody_is_asked_and_the_silent_have_left() -> None:
@@ -144,8 +154,11 @@ def test_after_a_restart_everybody_is_asked_and_the_silent_have_left() -> None:
         ("w", 1, AskInventory),
         ("x", 5, AskInventory),
     ]
-    assert roster.said(inventory(), 51.0) == Change()
+    assert roster.said(inventory(controller_epoch=3), 51.0) == Step()
+    assert not roster.all_known, "that was an answer to the controller before"
+    assert roster.said(inventory(controller_epoch=4), 51.0) == Step()
     assert roster.present["w"].hello is not None
+    assert not roster.all_known
     roster.said(beat(sent_s=3.0), 51.0)
     assert roster.ticked(50.0 + LEASE_S + 0.101).records == (
         Left(worker="x", incarnation=5, reason="not heard for 10.1 s"),

@@ -35,9 +35,7 @@ from tests.runtime.transfer.toy_model import state_after
 
 PATIENCE_S = 30.0
 _CONTEXT = get_context("forkserver")  # torch is imported once, before anything has threads
-_CONTEXT.set_forkserver_preload(
-    ["torch", "torch.distributed", "tests.runtime.transfer.small_worker", "tests.runtime.worker.live_worker"]
-)
+_CONTEXT.set_forkserver_preload(["torch", "torch.distributed", "tests.runtime.transfer.preloaded"])
 
 
 Kinds = type[Any] | tuple[type[Any], ...]

@@ -14,11 +14,27 @@ from typing import Any
 import zmq
 
 from runtime.transfer.messages import Migrating
-from runtime.worker.messages import Close, Closed, Command, Demand, Desired, Encoding, Open, Report, Steered
+from runtime.worker.messages import (
+    Close,
+    Closed,
+    Command,
+    Demand,
+    Desired,
+    Encoding,
+    Open,
+    Report,
+    Steered,
+    StreamReport,
+    Uncredited,
+    Undelivered,
+)
 from runtime.worker.process.config import WorkerConfig
 from runtime.worker.process.messages import (
     AskInventory,
     Credit,
+    Delivered,
+    FromController,
+    FromGateway,
     Goodbye,
     Heartbeat,
     Hello,
@@ -26,18 +42,22 @@ from runtime.worker.process.messages import (
     Renew,
     Said,
     Steer,
-    ToWorker,
-    delivered,
     encoded,
     from_worker,
+    to_gateway,
 )
 from scheduler.cluster import SessionId
 from tests.runtime.transfer.processes import Process, Store
+from tests.runtime.worker.live_ends import End
 from tests.runtime.worker.live_sessions import Script, Sink, state_bytes
 from tests.runtime.worker.live_worker import run_live_worker
 
 PATIENCE_S = 60.0
 AHEAD = 2  # chunks that a client takes beyond those it has
+REPEAT_S = 0.5  # between two tellings of what may have been lost
+STALL_S = 3.0  # of a transfer, without a byte, after which its peer counts as lost
+ASK_S = 1.0  # for an answer
+REST_S = 1.0  # without a new chunk, though many have had time to come
 
 
 class LiveWorker(Process):
@@ -50,16 +70,17 @@ class LiveWorker(Process):
         self.inventory: Inventory | None = None
         self.goodbye: Goodbye | None = None
         self.reports: list[Report] = []
-        super().__init__(run_live_worker, config, model)
+        self.told: list[StreamReport] = []  # to the gateway, where nobody here goes by it
+        super().__init__(run_live_worker, config, model, fleet.stall_s)
 
-    def send(self, message: ToWorker) -> None:
-        self.send_raw(encoded(message))
+    def send(self, message: FromController) -> None:
+        self.send_raw(self.fleet.controller, encoded(message))
 
-    def send_raw(self, *frames: bytes) -> None:
-        """What nobody is there to hear is lost, as over any network."""
-        identity = f"{self.name}/{self.incarnation}".encode()
-        with contextlib.suppress(zmq.ZMQError):
-            self.fleet.router.send_multipart([identity, *frames], zmq.NOBLOCK)
+    def tell(self, message: FromGateway) -> None:
+        self.send_raw(self.fleet.gateway, encoded(message))
+
+    def send_raw(self, end: End, *frames: bytes) -> None:
+        end.send(f"{self.name}/{self.incarnation}", *frames)
 
     def command(self, body: Desired | Migrating) -> None:
         self.fleet.version += 1
@@ -68,10 +89,12 @@ class LiveWorker(Process):
 
     def take(self, kinds: type[Any] | tuple[type[Any], ...], **fields: object) -> Any:
         """The first report of that kind with these fields, which is taken out; None if there is none yet."""
-        for report in self.reports:
-            if isinstance(report, kinds) and all(getattr(report, name, None) == f for name, f in fields.items()):
-                self.reports.remove(report)
-                return report
+        said: list[Any]
+        for said in (self.reports, self.told):
+            for report in said:
+                if isinstance(report, kinds) and all(getattr(report, name, None) == f for name, f in fields.items()):
+                    said.remove(report)
+                    return report
         return None
 
     def wait(self, kinds: type[Any] | tuple[type[Any], ...], seconds: float = PATIENCE_S, **fields: object) -> Any:
@@ -89,12 +112,16 @@ class LiveWorker(Process):
         return found[0] if found else self.take(kinds, **fields)
 
     def ask(self) -> Inventory:
+        """Again and again, until it answers."""
         self.fleet.question += 1
-        question = self.fleet.question
-        epoch = self.fleet.controller_epoch
-        self.send(AskInventory(controller_epoch=epoch, incarnation=self.incarnation, question=question))
-        assert self.fleet.until(lambda: self.inventory is not None and self.inventory.question == question)
-        assert self.inventory is not None
+        ask = AskInventory(
+            controller_epoch=self.fleet.controller_epoch, incarnation=self.incarnation, question=self.fleet.question
+        )
+        end_s = time.monotonic() + PATIENCE_S
+        while self.inventory is None or self.inventory.question != ask.question:
+            assert time.monotonic() < end_s, f"{self.name} does not say what it holds"
+            self.send(ask)
+            self.fleet.until(lambda: self.inventory is not None and self.inventory.question == ask.question, ASK_S)
         return self.inventory
 
     def settled(self) -> Inventory:
@@ -104,34 +131,48 @@ class LiveWorker(Process):
             assert time.monotonic() < end_s, f"{self.name} does not settle: {inventory}"
         return inventory
 
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Of everybody's next chunk, as the last heartbeat has them."""
+        assert self.heartbeat is not None
+        return dict(self.heartbeat.chunks)
+
+    def at_rest(self) -> dict[str, int]:
+        """These numbers, when they have not changed for a while though it lives."""
+        numbers: dict[str, int] = {}
+        since_s = time.monotonic()
+
+        def still() -> bool:
+            nonlocal numbers, since_s
+            now = self.numbers
+            if now != numbers or not now:
+                numbers, since_s = now, time.monotonic()
+            return time.monotonic() > since_s + REST_S
+
+        assert self.fleet.until(still)
+        return numbers
+
 
 class LiveFleet:
     """Workers, the store where their pairs meet, who owns which session, and the sink of all chunks."""
 
-    def __init__(self, model: str = "tiny", *, pace_s: float = 0.05, **settings: Any) -> None:
-        self.model, self.pace_s, self._settings = model, pace_s, settings
-        self._context = zmq.Context()
-        self.router, self.pull = self._context.socket(zmq.ROUTER), self._context.socket(zmq.PULL)
-        self.router.set(zmq.ROUTER_MANDATORY, 1)
-        self.router.set(zmq.ROUTER_HANDOVER, 1)
-        self.router.set(zmq.MAXMSGSIZE, 1 << 20)
-        self.pull.set(zmq.MAXMSGSIZE, 1 << 24)
-        ports = [made.bind_to_random_port("tcp://127.0.0.1") for made in (self.router, self.pull)]
-        self._controller, self._gateway = (f"tcp://127.0.0.1:{port}" for port in ports)
+    def __init__(self, model: str = "tiny", *, pace_s: float = 0.05, stall_s: float = STALL_S, **settings: Any) -> None:
+        self.model, self.pace_s, self.stall_s, self._settings = model, pace_s, stall_s, settings
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
-        self._poller.register(self.router, zmq.POLLIN)
-        self._poller.register(self.pull, zmq.POLLIN)
+        self.controller, self.gateway = (End(self._context, self._poller, size) for size in (1 << 20, 1 << 24))
         self.store = Store()
         self.workers: dict[str, LiveWorker] = {}
         self.owner: dict[SessionId, tuple[str, int]] = {}
         self.sink = Sink()
         self.credit: dict[SessionId, int | None] = {}  # chunks that a client takes in all; None: always some more
         self.confirmed: dict[SessionId, int] = {}  # the last change that is part of the session
+        self.credited: dict[SessionId, int] = {}  # the highest number that has been told
         self.silent: set[str] = set()  # workers that the controller does not answer
         self.controller_epoch, self.version, self.attempt, self.question = 1, 0, 0, 0
         self._incarnation = 0
         self._poor: set[SessionId] = set()  # who has taken chunks and got no new credit yet
-        self._next_credit_s = 0.0
+        self._next_credit_s = self._next_serve_s = 0.0
 
     def close(self) -> None:
         for process in [*self.workers.values(), self.store]:
@@ -139,11 +180,12 @@ class LiveFleet:
         self._context.destroy(linger=0)
 
     def close_gateway(self) -> None:
-        """Whoever is connected stays so, and nobody else gets through."""
-        self.pull.unbind(self._gateway)
+        self.gateway.close()
+        self.expect_holes()
 
-    def open_gateway(self) -> None:
-        self.pull.bind(self._gateway)
+    def expect_holes(self) -> None:
+        """The connections to the gateway are lost, and chunks with them: no more than clients have credit for."""
+        self.sink.holes = {name: self.credited[name] - self.sink.taken[name] for name in self.owner}
 
     def start(self, name: str, *, wait: bool = True, **changes: Any) -> LiveWorker:
         """A worker, or a new incarnation of one that is gone; `wait`: until it has been adopted."""
@@ -152,8 +194,8 @@ class LiveFleet:
         config = WorkerConfig(
             name=name,
             incarnation=self._incarnation,
-            controller=self._controller,
-            gateway=self._gateway,
+            controller=self.controller.address,
+            gateway=self.gateway.address,
             store=("127.0.0.1", self.store.port),
             **settings,
         )
@@ -174,25 +216,45 @@ class LiveFleet:
     def listen(self, wait_s: float) -> None:
         """Take in all that has come so far."""
         ready = dict(self._poller.poll(int(wait_s * 1000)))
-        while self.pull in ready:
-            try:
-                frame = self.pull.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            chunk = delivered(frame)
-            self.sink.take(chunk)
-            self._poor.add(SessionId(chunk.session_id))
-        while self.router in ready:
-            try:
-                _, frame = self.router.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                break
+        for frame in self.gateway.frames(ready):
+            self._told(frame)
+        for frame in self.controller.frames(ready):
             self._heard(frame)
-        if self._poor and time.monotonic() >= self._next_credit_s:
-            self._next_credit_s = time.monotonic() + self.pace_s
+        now_s = time.monotonic()
+        if now_s >= self._next_serve_s:
+            self._next_serve_s = now_s + REPEAT_S
+            for session_id in self.owner:
+                self.serve(session_id)
+        if self._poor and now_s >= self._next_credit_s:
+            self._next_credit_s = now_s + self.pace_s
             for session_id in self._poor:
                 self.give_credit(session_id)
             self._poor.clear()
+
+    def _told(self, frame: bytes) -> None:
+        message = to_gateway(frame)
+        if isinstance(message, Delivered):
+            self.sink.take(message)
+            self._poor.add(SessionId(message.session_id))
+            return
+        worker, report = self.workers.get(message.worker), message.report
+        if worker is None or worker.incarnation != message.incarnation:
+            return
+        session_id = SessionId(report.session_id)
+        if report.lineage != self.sink.lineages.get(session_id):
+            return
+        if isinstance(report, Steered):
+            self.confirmed[session_id] = max(report.serial, self.confirmed.get(session_id, 0))
+        elif not isinstance(report, Uncredited):
+            worker.told.append(report)
+            if isinstance(report, Undelivered):
+                self.sink.holes[session_id] = report.number + report.count - self.sink.taken[session_id]
+        elif self._is_served(session_id, worker):
+            self.sink.go_on(session_id, report.chunk_number)
+            self._poor.add(session_id)
+
+    def _is_served(self, session_id: SessionId, worker: LiveWorker) -> bool:
+        return session_id in self.owner and self.owner[session_id][0] == worker.name
 
     def _heard(self, frame: bytes) -> None:
         message = from_worker(frame)
@@ -211,9 +273,6 @@ class LiveFleet:
                 worker.inventory = message
             case Goodbye():
                 worker.goodbye = message
-            case Said(report=Steered() as report):
-                session_id = SessionId(report.session_id)
-                self.confirmed[session_id] = max(report.serial, self.confirmed.get(session_id, 0))
             case Said():
                 worker.reports.append(message.report)
 
@@ -236,7 +295,7 @@ class LiveFleet:
         ownership = self.owner.get(session_id, ("", 0))[1] + 1
         self.owner[session_id], self.credit[session_id] = (worker.name, ownership), credit
         self.sink.open(session_id, script, lineage)
-        self.confirmed[session_id] = 0
+        self.confirmed[session_id] = self.credited[session_id] = 0
         worker.command(
             Open(
                 session_id=session_id,
@@ -255,12 +314,13 @@ class LiveFleet:
                 controller_epoch=self.controller_epoch,
                 incarnation=worker.incarnation,
                 session_id=session_id,
+                lineage=self.sink.lineages[session_id],
                 serial=serial,
                 from_chunk=from_chunk,
                 prompt=prompt,
                 control=control,
             )
-            worker.send(steer)
+            worker.tell(steer)
         self.give_credit(session_id)
 
     def give_credit(self, session_id: SessionId, ahead: int = AHEAD) -> None:
@@ -268,13 +328,16 @@ class LiveFleet:
             return
         worker, limit = self.workers[self.owner[session_id][0]], self.credit[session_id]
         up_to = self.sink.taken[session_id] + ahead
+        up_to = up_to if limit is None else min(limit, up_to)
+        self.credited[session_id] = max(up_to, self.credited[session_id])
         credit = Credit(
             controller_epoch=self.controller_epoch,
             incarnation=worker.incarnation,
             session_id=session_id,
-            up_to=up_to if limit is None else min(limit, up_to),
+            lineage=self.sink.lineages[session_id],
+            up_to=up_to,
         )
-        worker.send(credit)
+        worker.tell(credit)
 
     def shut(self, session_id: SessionId) -> None:
         """Close the session and forget it."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from msgspec.structs import replace
 
 from runtime.chunk_models.chunk_model import ByteRange, Chunk, ChunkModel, ChunkProfile, Head, Seat
 from runtime.chunk_models.emulated import EmulatedChunkModel
@@ -51,11 +52,15 @@ def _dead(*_: object, **__: object) -> torch.Tensor:
     raise RuntimeError("the device is gone")
 
 
+def _flat(chunk: Chunk) -> Chunk:
+    return replace(chunk, frames=chunk.frames.reshape(-1))
+
+
 class Poisonous:
     """A ChunkModel whose device fails when it computes certain prompts, after some of the others have advanced.
 
     "poison" fails in every pass that it is in; "memory" fails beside others and works alone; "refused" is refused;
-    after "dead" the device computes nothing for anybody any more.
+    what comes of "unfit" are no pictures; after "dead" the device computes nothing for anybody any more.
     """
 
     def __init__(self, inner: ChunkModel) -> None:
@@ -94,9 +99,10 @@ class Poisonous:
             torch.zeros = _dead
         if torch.zeros is _dead:
             _dead()
+        unfit = {seat.head.session for seat in seats if "unfit" in seat.head.prompt}
         whole = [seat for seat in seats if not ({"poison", "memory"} & set(seat.head.prompt.split()))]
         if len(whole) == len(seats) or (len(seats) == 1 and "memory" in seats[0].head.prompt):
-            return self._inner.run_pass(seats)
+            return tuple(_flat(chunk) if chunk.session in unfit else chunk for chunk in self._inner.run_pass(seats))
         if whole:
             self._inner.run_pass(whole)  # nobody hears of it
         if any("memory" in seat.head.prompt for seat in seats):

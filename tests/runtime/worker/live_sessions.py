@@ -90,11 +90,13 @@ class Sink:
     makers: dict[SessionId, list[str]] = field(default_factory=dict)  # workers, by chunk
     encoded: dict[SessionId, list[Delivered]] = field(default_factory=dict)
     refused: int = 0
+    holes: dict[SessionId, int] = field(default_factory=dict)  # the most that may be missing at its next chunk
+    lost: dict[SessionId, int] = field(default_factory=dict)  # chunks in such holes
 
     def open(self, session_id: SessionId, script: Script, lineage: int) -> None:
         self.scripts[session_id], self.lineages[session_id] = script, lineage
         self.taken[session_id], self.ownerships[session_id], self.makers[session_id] = 0, 0, []
-        self.encoded[session_id] = []
+        self.encoded[session_id], self.lost[session_id] = [], 0
 
     def take(self, chunk: Delivered) -> None:
         session_id = SessionId(chunk.session_id)
@@ -107,8 +109,8 @@ class Sink:
         ):
             self.refused += 1
             return
-        assert chunk.number == expected, f"chunk {chunk.number} of {session_id} where {expected} belongs"
-        self.ownerships[session_id], self.taken[session_id] = chunk.ownership, expected + 1
+        self.go_on(session_id, chunk.number)
+        self.ownerships[session_id], self.taken[session_id] = chunk.ownership, chunk.number + 1
         self.makers[session_id].append(chunk.worker)
         if chunk.encoding != "none":
             self.encoded[session_id].append(chunk)
@@ -116,6 +118,13 @@ class Sink:
         wanted = reference(self.scripts[session_id]).digest(chunk.number)
         found = hashlib.sha256(chunk.body).digest()
         assert found == wanted, f"chunk {chunk.number} of {session_id}, made by {chunk.worker}, is not what it must be"
+
+    def go_on(self, session_id: SessionId, number: int) -> None:
+        """With this chunk: those before it have come, or were lost with a gateway."""
+        missing, allowed = number - self.taken[session_id], self.holes.pop(session_id, 0)
+        assert missing <= allowed, f"chunk {number} of {session_id}: {missing} before it are missing"
+        self.lost[session_id] += max(0, missing)
+        self.taken[session_id] = max(number, self.taken[session_id])
 
 
 def makers_of(makers: Sequence[str]) -> list[str]:

@@ -17,8 +17,6 @@ from runtime.worker.process.worker import Worker
 from tests.runtime.transfer.small_worker import Fault
 from tests.runtime.worker.live_models import MODELS
 
-STALL_S = 3.0
-
 
 class Striking:
     """Called from lanes; the fault comes over the pipe beforehand."""
@@ -39,10 +37,10 @@ class Striking:
                 os.kill(pid, number)
 
 
-def run_live_worker(config: WorkerConfig, model: str, pipe: Connection) -> None:
+def run_live_worker(config: WorkerConfig, model: str, stall_s: float, pipe: Connection) -> None:
     """The main function of the process."""
     torch.set_num_threads(1)
-    settings = LaneSettings(lanes_max=config.lanes_max, stall_s=STALL_S, progress=Striking(pipe))
+    settings = LaneSettings(lanes_max=config.lanes_max, stall_s=stall_s, progress=Striking(pipe))
     worker = Worker(config, MODELS[model](), settings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda _number, _frame: threading.Thread(target=worker.stop).start())

@@ -13,6 +13,7 @@ from tests.runtime.worker.live_faults import MOVER, WAYS, revive, strike, strike
 from tests.runtime.worker.live_migrations import migrate
 from tests.runtime.worker.random_kills import EMULATED_BYTES, SHARES, SIDES, WIDE_BYTES
 
+STALL_S, RENDEZVOUS_S = 1.5, 3.0  # each test that stops somebody waits as long
 _SAMPLE = [
     Scenario(way=way, victim=victim, kill=kill, share=SHARES[(at + shift) % len(SHARES)])
     for shift, way in enumerate(WAYS)
@@ -23,7 +24,7 @@ _SAMPLE = [
 
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[LiveFleet]:
-    with a_live_fleet("wide", pace_s=0.3, device_bytes=WIDE_BYTES) as found:
+    with a_live_fleet("wide", pace_s=0.3, stall_s=STALL_S, device_bytes=WIDE_BYTES) as found:
         yield found
 
 
@@ -35,7 +36,7 @@ def test_who_is_not_on_the_killed_worker_goes_on(fleet: LiveFleet, scenario: Sce
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "stopped"])
 def test_a_lost_store_costs_new_pairs_and_no_session(kill: bool) -> None:
     """The transfer over a pair that is made goes on; the next pair cannot be made, and TCP needs none."""
-    with a_live_fleet("wide", pace_s=0.3, device_bytes=WIDE_BYTES) as fleet:
+    with a_live_fleet("wide", pace_s=0.3, stall_s=STALL_S, rendezvous_s=RENDEZVOUS_S, device_bytes=WIDE_BYTES) as fleet:
         outcome = strike(fleet, Scenario(way="gloo", victim="store", kill=kill, share=0.5))
         assert outcome.committed, outcome.reasons
         refused = migrate(fleet, MOVER, fleet.workers["a"], "gloo")

@@ -5,10 +5,12 @@ Messages lie in lists until somebody delivers, doubles or drops them, in any ord
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import get_args
 
 from runtime.controller.handover import ATTEMPT_S, SAY_AGAIN_S, Progress
-from runtime.controller.handovers import Handovers, Outcome
+from runtime.controller.handovers import Handovers
+from runtime.controller.step import Step
 from runtime.journal.records import Began, Created, Joined, Left, Placed, Record
 from runtime.journal.rules import after
 from runtime.journal.truth import Truth
@@ -22,6 +24,7 @@ from runtime.transfer.attempt import (
 )
 from runtime.transfer.messages import AttemptId
 from runtime.worker.messages import Command, Desired, Frozen, Lost, Open, Report
+from runtime.worker.process.messages import AskInventory, Renew
 from scheduler.cluster import SessionId
 from tests.runtime.worker.toy_worker import ToyWorker, World
 from tests.runtime.worker.toy_worker import Truth as Content
@@ -59,18 +62,19 @@ class ToyFleet(World):
             body=body,
         )
 
-    def _carry_out(self, outcome: Outcome, *before: Record) -> None:
+    def _carry_out(self, outcome: Step, *before: Record) -> None:
         """What is decided is written first, and it never contradicts what was written."""
         self.journal = after(self.journal, [*before, *outcome.records])
         self.reached.update(type(record).__name__ for record in (*before, *outcome.records))
-        for send in outcome.sends:
-            self.send(send.worker, send.body)
+        for word in outcome.words:
+            assert not isinstance(word.body, Renew | AskInventory), "hand-overs are not about leases"
+            self.send(word.worker, word.body)
 
     def open(self, name: str, granules: int) -> None:
         session_id = SessionId(f"s{len(self.truth)}")
         self.truth[session_id] = Content(granules, bytearray(granules))
         created = Created(session_id=session_id, profile="toy", seed=0, prompt="", token_sha256=bytes(32))
-        self._carry_out(Outcome(), created, Placed(session_id=session_id, worker=name))
+        self._carry_out(Step(), created, Placed(session_id=session_id, worker=name))
         self.send(name, Open(session_id=session_id, state_bytes=granules * GRANULE_BYTES, ownership=1))
 
     def migrate(self, session_id: SessionId, target: str) -> None:
@@ -130,35 +134,40 @@ class ToyFleet(World):
         gone = after(self.journal, [left])
         self._carry_out(self.handovers.left(gone, name, self.now_s), left)
         self.workers[name] = ToyWorker(self, name, self.workers[name].incarnation + 1)
-        self._carry_out(Outcome(), Joined(worker=name, incarnation=self.workers[name].incarnation))
+        self._carry_out(Step(), Joined(worker=name, incarnation=self.workers[name].incarnation))
 
     def lane_step(self, attempt: AttemptId, *, flip: bool = False) -> None:
         """One round goes from lane to lane."""
-        sides = [w.lanes[attempt] for w in self.workers.values() if attempt in w.lanes]
-        sending = next((lane for lane in sides if isinstance(lane.opened, OpenSending)), None)
-        receiving = next((lane for lane in sides if isinstance(lane.opened, OpenReceiving)), None)
-        if sending is None or receiving is None or not sending.rounds:
-            return
-        sent = sending.rounds.popleft()
-        session_id = sending.opened.session_id
-        for at in _granules(sent.ranges):
-            source = sending.opened.block.start // GRANULE_BYTES + at
-            target = receiving.opened.block.start // GRANULE_BYTES + at
-            receiving.worker.memory["device"][target] = sending.worker.memory["device"][source]
-        block = sending.opened.block
-        first, last = block.start // GRANULE_BYTES, block.end // GRANULE_BYTES
-        digest = hash(bytes(sending.worker.memory["device"][first:last])) % 2**64 if sent.last else None
-        sending.worker.events.append(RoundSent(attempt=attempt, number=sent.number, digest=digest))
-        if not sent.last:
-            return
-        assert digest is not None
-        sending.worker.end_lane(attempt)
-        if flip:
-            receiving.worker.end_lane(attempt, "checksum")
-        else:
-            head = sending.worker.chunks[session_id].to_bytes(8)
-            receiving.worker.events.append(Arrived(attempt=attempt, digest=digest, head=head))
-            receiving.worker.end_lane(attempt)
+        move_round(self.workers.values(), attempt, flip=flip)
+
+
+def move_round(workers: Iterable[ToyWorker], attempt: AttemptId, *, flip: bool = False) -> None:
+    """One round goes from lane to lane; `flip`: and arrives with a wrong checksum, if it is the last."""
+    sides = [worker.lanes[attempt] for worker in workers if attempt in worker.lanes]
+    sending = next((lane for lane in sides if isinstance(lane.opened, OpenSending)), None)
+    receiving = next((lane for lane in sides if isinstance(lane.opened, OpenReceiving)), None)
+    if sending is None or receiving is None or not sending.rounds:
+        return
+    sent = sending.rounds.popleft()
+    session_id = sending.opened.session_id
+    for at in _granules(sent.ranges):
+        source = sending.opened.block.start // GRANULE_BYTES + at
+        target = receiving.opened.block.start // GRANULE_BYTES + at
+        receiving.worker.memory["device"][target] = sending.worker.memory["device"][source]
+    block = sending.opened.block
+    first, last = block.start // GRANULE_BYTES, block.end // GRANULE_BYTES
+    digest = hash(bytes(sending.worker.memory["device"][first:last])) % 2**64 if sent.last else None
+    sending.worker.events.append(RoundSent(attempt=attempt, number=sent.number, digest=digest))
+    if not sent.last:
+        return
+    assert digest is not None
+    sending.worker.end_lane(attempt)
+    if flip:
+        receiving.worker.end_lane(attempt, "checksum")
+    else:
+        head = sending.worker.chunks[session_id].to_bytes(8)
+        receiving.worker.events.append(Arrived(attempt=attempt, digest=digest, head=head))
+        receiving.worker.end_lane(attempt)
 
 
 def _granules(ranges: Ranges) -> list[int]:

@@ -150,7 +150,7 @@ class ToyWorker:
                     first = action.block.start // GRANULE_BYTES
                     truth = self.world.truth[action.session_id]
                     self.memory["device"][first : first + truth.granules] = truth.content
-                    self.chunks[action.session_id] = 0
+                    self.chunks[action.session_id] = truth.chunks  # 0, or it begins anew where the last one ended
                     self.events.append(SlotReady(session_id=action.session_id))
                 case CopyState():
                     self.copies.append(action)

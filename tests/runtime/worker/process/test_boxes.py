@@ -8,9 +8,19 @@ import time
 import pytest
 
 from runtime.worker.events import Event, SlotReady, Ticked
+from runtime.worker.messages import Steered
 from runtime.worker.process.inbox import Inbox
-from runtime.worker.process.messages import AskInventory, Delivered, Goodbye, delivered, from_worker
-from runtime.worker.process.outbox import CHUNKS_MAX, REPORTS_MAX, Outbox
+from runtime.worker.process.messages import (
+    AskInventory,
+    Delivered,
+    FromWorker,
+    Goodbye,
+    ToGateway,
+    Told,
+    from_worker,
+    to_gateway,
+)
+from runtime.worker.process.outbox import CHUNKS_MAX, WORDS_MAX, Outbox, Peer
 from scheduler.cluster import SessionId
 
 S = SessionId("s")
@@ -75,38 +85,95 @@ def test_a_wake_before_the_wait_is_not_lost() -> None:
     assert time.monotonic() - begun_s < 20.0
 
 
+def an_answer(serial: int) -> Told:
+    return Told(worker="w", incarnation=1, controller_epoch=1, report=Steered(session_id=S, lineage=0, serial=serial))
+
+
+def a_report(at: int) -> Goodbye:
+    return Goodbye(worker="w", incarnation=at, reason="")
+
+
+def said(outbox: Outbox, peer: Peer, at: int) -> None:
+    if peer == "controller":
+        outbox.say(a_report(at))
+    else:
+        outbox.tell(an_answer(at))
+
+
+def taken(outbox: Outbox, peer: Peer) -> list[FromWorker | ToGateway]:
+    """All that waits for one, as a socket takes it."""
+    frames = []
+    while (frame := outbox.next_for(peer)) is not None:
+        frames.append(frame)
+        outbox.taken_for(peer)
+    return [from_worker(frame) if peer == "controller" else to_gateway(frame) for frame in frames]
+
+
 def test_a_session_has_few_chunks_on_their_way() -> None:
     told: list[str] = []
-    outbox = Outbox(nothing, lambda: told.append("sent"))
+    outbox = Outbox(nothing, lambda: told.append("eased"))
     for number in range(CHUNKS_MAX):
         assert outbox.may_compute(S)
         outbox.computed((S, 0, number), ownership=1)
     assert not outbox.may_compute(S)
     assert outbox.may_compute(SessionId("other"))
     outbox.deliver(a_chunk(0))
-    frame = outbox.chunk()
+    frame = outbox.next_for("gateway")
     assert frame is not None
-    assert delivered(frame) == a_chunk(0)
+    assert to_gateway(frame) == a_chunk(0)
     assert not outbox.may_compute(S)  # it is on its way until a socket has taken it
-    outbox.chunk_sent()
+    outbox.taken_for("gateway")
     assert outbox.may_compute(S)
     outbox.given_up((S, 0, 1))
     assert not outbox.has_chunks(S)
-    assert told == ["sent", "sent"]
+    assert told == ["eased", "eased"]
 
 
-def test_reports_keep_their_order_and_a_crowd_is_noticed() -> None:
+def test_answers_and_chunks_leave_in_the_order_in_which_they_came() -> None:
     outbox = Outbox(nothing, nothing)
-    for at in range(REPORTS_MAX):
-        assert not outbox.is_crowded
-        outbox.say(Goodbye(worker="w", incarnation=at, reason=""))
-    assert outbox.is_crowded
-    for at in range(REPORTS_MAX):
-        frame = outbox.report()
-        assert frame is not None
-        message = from_worker(frame)
-        assert isinstance(message, Goodbye)
-        assert message.incarnation == at
-        outbox.report_sent()
-    assert outbox.report() is None
+    messages: list[ToGateway] = [an_answer(1), a_chunk(0), an_answer(2), an_answer(3), a_chunk(1)]
+    for message in messages:
+        if isinstance(message, Delivered):
+            outbox.computed((S, message.lineage, message.number), ownership=1)
+            outbox.deliver(message)
+        else:
+            outbox.tell(message)
+    assert taken(outbox, "gateway") == messages
     assert outbox.is_empty
+
+
+@pytest.mark.parametrize(("peer", "other"), [("controller", "gateway"), ("gateway", "controller")])
+def test_words_keep_their_order_and_crowd_one_peer_alone(peer: Peer, other: Peer) -> None:
+    outbox = Outbox(nothing, nothing)
+    for at in range(WORDS_MAX[peer]):
+        assert not outbox.is_crowded(peer)
+        said(outbox, peer, at)
+    assert outbox.is_crowded(peer)
+    assert not outbox.is_crowded(other)
+    assert taken(outbox, other) == []
+    made = a_report if peer == "controller" else an_answer
+    assert taken(outbox, peer) == [made(at) for at in range(WORDS_MAX[peer])]
+    assert not outbox.is_crowded(peer)
+    assert outbox.is_empty
+
+
+def test_chunks_are_no_words_and_do_not_make_a_crowd() -> None:
+    """Otherwise a gateway that is slow with chunks could not say which of them it wants."""
+    outbox = Outbox(nothing, nothing)
+    for number in range(WORDS_MAX["gateway"] + 1):
+        outbox.computed((S, 0, number), ownership=1)
+        outbox.deliver(a_chunk(number))
+    assert not outbox.is_crowded("gateway")
+
+
+def test_no_chunk_is_begun_while_words_about_chunks_crowd() -> None:
+    """They are not answers: nothing else would bound them. Whoever computes is woken when it goes on."""
+    told: list[str] = []
+    outbox = Outbox(nothing, lambda: told.append("eased"))
+    for at in range(WORDS_MAX["gateway"] + 1):
+        outbox.tell(an_answer(at))
+    assert not outbox.may_compute(S)
+    outbox.taken_for("gateway")
+    outbox.taken_for("gateway")
+    assert outbox.may_compute(S)
+    assert told

@@ -22,6 +22,7 @@ def a_steer(serial: int, from_chunk: int = 0, prompt: str | None = None, control
         controller_epoch=1,
         incarnation=1,
         session_id="s",
+        lineage=0,
         serial=serial,
         from_chunk=from_chunk,
         prompt=prompt,
@@ -72,7 +73,7 @@ def test_changes_that_wait_are_bounded() -> None:
 def test_the_highest_credit_counts() -> None:
     carried = FRESH
     for up_to in (0, 3, 2):
-        carried = carried.credited(Credit(controller_epoch=1, incarnation=1, session_id="s", up_to=up_to))
+        carried = carried.credited(Credit(controller_epoch=1, incarnation=1, session_id="s", lineage=0, up_to=up_to))
     assert (carried.has_credit, carried.up_to) == (True, 3)
     assert not carried.ended().ended().ended().has_credit
 

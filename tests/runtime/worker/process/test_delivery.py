@@ -15,7 +15,7 @@ from runtime.encode.limits import Limits
 from runtime.worker.messages import Encoding, Undelivered
 from runtime.worker.process.carried import Carried
 from runtime.worker.process.delivery import Delivery
-from runtime.worker.process.messages import Delivered, delivered
+from runtime.worker.process.messages import Delivered, to_gateway
 from runtime.worker.process.outbox import ChunkKey, Outbox
 from scheduler.cluster import SessionId
 
@@ -90,11 +90,13 @@ class House:
 
     def next_chunk(self) -> Delivered:
         with self._news:
-            assert self._news.wait_for(lambda: self.outbox.chunk() is not None, PATIENCE_S)
-        frame = self.outbox.chunk()
+            assert self._news.wait_for(lambda: self.outbox.next_for("gateway") is not None, PATIENCE_S)
+        frame = self.outbox.next_for("gateway")
         assert frame is not None
-        self.outbox.chunk_sent()
-        return delivered(frame)
+        self.outbox.taken_for("gateway")
+        chunk = to_gateway(frame)
+        assert isinstance(chunk, Delivered)
+        return chunk
 
     def next_told(self) -> Undelivered:
         with self._news:

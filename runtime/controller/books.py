@@ -1,0 +1,178 @@
+"""All that a controller goes by while it decides, and what the step that it is deciding says so far.
+
+Decides how truth, workers and the planner's picture of the fleet change together; must never know why they do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from runtime.controller.handovers import Handovers
+from runtime.controller.orders import Orders
+from runtime.controller.roster import Roster
+from runtime.controller.step import Step, Switch, Word
+from runtime.gateway.messages import Serving, ToGateway
+from runtime.journal.records import Record
+from runtime.journal.rules import after
+from runtime.journal.truth import Owned, Truth
+from runtime.worker.messages import Desired, Text
+from scheduler import events
+from scheduler.cluster import GpuId, Session, SessionId
+from scheduler.cluster_state import ClusterState, all_off
+from scheduler.fleet import Fleet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a session beyond what is written down; after a restart it has to be heard again."""
+
+    active: bool  # what its client wants
+    state: str = ""  # as its owner has said last; empty: it has not
+    losses: int = 0  # in a row, of its state, by workers that are still there
+    ending: bool = False  # as soon as nobody hands it over
+    heard: bool = False  # its client has said what it wants to this controller
+    placed_at: int = 0  # inventories with lower numbers were asked for before it was placed
+
+
+class Books:
+    """Used by the parts of one controller. `step` tells what was decided, and begins the next."""
+
+    def __init__(self, fleet: Fleet, truth: Truth, roster: Roster, handovers: Handovers) -> None:
+        self.fleet, self.truth, self.roster, self.handovers = fleet, truth, roster, handovers
+        self.orders = Orders()
+        self.known: dict[str, Known] = {}
+        self.cluster = ClusterState(all_off(fleet))
+        self.touched: set[str] = set()  # sessions of which a gateway may have to hear
+        self.told: list[events.Event] = []  # to the planner's picture, in this step
+        self._served: dict[str, Serving] = {}  # as the gateway has it
+        self._records: list[Record] = []
+        self._words: list[Word] = []
+        self._replies: list[ToGateway] = []
+        self._switches: list[Switch] = []
+
+    def copy(self) -> Books:
+        """What is decided on it is forgotten with it."""
+        copied = Books.__new__(Books)
+        copied.fleet, copied.truth = self.fleet, self.truth
+        copied.roster, copied.handovers, copied.orders = self.roster.copy(), self.handovers.copy(), self.orders.copy()
+        copied.known, copied.cluster = dict(self.known), ClusterState(self.cluster.snapshot())
+        copied.touched, copied.told, copied._served = set(self.touched), list(self.told), dict(self._served)
+        copied._records, copied._words = list(self._records), list(self._words)
+        copied._replies, copied._switches = list(self._replies), list(self._switches)
+        return copied
+
+    def step(self) -> Step:
+        """All that was decided since the last one."""
+        self._replies += self._news()
+        step = Step(
+            records=tuple(self._records),
+            words=tuple(self._words),
+            replies=tuple(self._replies),
+            switches=tuple(self._switches),
+        )
+        self._records, self._words, self._replies, self._switches, self.told = [], [], [], [], []
+        return step
+
+    def write(self, *records: Record) -> None:
+        self.truth = after(self.truth, records)
+        self._records += records
+
+    def take(self, step: Step) -> tuple[Record, ...]:
+        """What a part has decided by itself; gives its records."""
+        self.write(*step.records)
+        self._words += step.words
+        for word in step.words:
+            assert word.worker, "every word is to somebody"
+        return step.records
+
+    def order(self, worker: str, body: Desired, now_s: float) -> None:
+        """Said until it is confirmed."""
+        self._words.append(self.orders.give(worker, body, now_s))
+
+    def say(self, *words: Word) -> None:
+        self._words += words
+
+    def reply(self, *messages: ToGateway) -> None:
+        self._replies += messages
+
+    def switch(self, worker: str, *, on: bool) -> None:
+        self._switches.append(Switch(worker=worker, on=on))
+
+    def tell(self, event: events.Event, now_s: float) -> None:
+        """The planner's picture."""
+        self.cluster.apply(event, now_s)
+        self.told.append(event)
+        session_id = getattr(event, "session_id", None)
+        if session_id is not None:
+            self.touched.add(session_id)
+
+    def session(self, session_id: str) -> Session | None:
+        """As the planner sees it."""
+        return self.cluster.sessions.get(SessionId(session_id))
+
+    def is_gpu(self, worker: str) -> bool:
+        return GpuId(worker) in self.cluster.gpus
+
+    def is_there(self, worker: str) -> bool:
+        """It has said what it can do, and is listened to."""
+        present = self.roster.present.get(worker)
+        return present is not None and present.hello is not None
+
+    def is_handed_over(self, session_id: str) -> bool:
+        return any(handover.session_id == session_id for handover in self.truth.handovers.values())
+
+    def everything(self) -> None:
+        """A gateway has begun anew: it hears of every session."""
+        self._served.clear()
+        self.touched |= set(self.truth.sessions)
+
+    def _news(self) -> list[ToGateway]:
+        """Of sessions that are not where, or with whom, the gateway believes them to be."""
+        news = list[ToGateway]()
+        waiting: dict[str, int] | None = None
+        for session_id in sorted(self.touched):
+            owned = self.truth.sessions.get(session_id)
+            if owned is None:
+                self._served.pop(session_id, None)
+                continue
+            if waiting is None:
+                waiting = self.positions()
+            serving = self._serving(session_id, owned, waiting.get(session_id, 0))
+            if self._served.get(session_id) != serving:
+                self._served[session_id] = serving
+                news.append(serving)
+        self.touched.clear()
+        return news
+
+    def positions(self) -> dict[str, int]:
+        """How many wait before each session that waits: in the order in which they began to."""
+        waits = [(s.since_s, name) for name, s in self.cluster.sessions.items() if s.status == "waiting"]
+        return {name: place for place, (_, name) in enumerate(sorted(waits))}
+
+    def _serving(self, session_id: str, owned: Owned, position: int) -> Serving:
+        session = self.session(session_id)
+        present = None if owned.worker is None else self.roster.present.get(owned.worker)
+        return Serving(
+            controller_epoch=self.truth.controller_epoch,
+            session_id=session_id,
+            where="waiting" if session is None else session.status,
+            ownership=owned.ownership,
+            lineage=owned.lineage,
+            worker="" if present is None else present.worker,
+            incarnation=0 if present is None else present.incarnation,
+            position=position,
+            token_sha256=owned.token_sha256,
+            text=text_of(owned),
+        )
+
+
+def text_of(owned: Owned) -> Text:
+    """What a session is to show if it begins now."""
+    return Text(
+        profile=owned.profile,
+        seed=owned.seed,
+        prompt=owned.prompt,
+        lineage=owned.lineage,
+        encoding=owned.encoding,
+        scale=owned.scale,
+    )

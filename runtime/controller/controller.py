@@ -1,0 +1,370 @@
+"""A controller as a state machine: what happens goes in, records and words come out.
+
+Decides which part hears of what, and in which order; must never know a socket, a file, a clock or a solver. Whoever
+runs it decides on a copy, writes the records, and only then keeps the copy and says the words; where they could not be
+written, the copy is thrown away, and what had happened happens again, because everybody repeats what was not answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import get_args
+
+from runtime.controller.books import Books, Known
+from runtime.controller.execution import Execution
+from runtime.controller.handovers import Handovers, Part
+from runtime.controller.picture import draw
+from runtime.controller.power import Power
+from runtime.controller.roster import Roster
+from runtime.controller.sessions import Admission, Sessions
+from runtime.controller.step import Step
+from runtime.gateway import messages as gate
+from runtime.journal.records import Committed, Joined, Left, Lost, Reactivated, Record
+from runtime.journal.truth import Truth
+from runtime.transfer.messages import MigrationReport, Side
+from runtime.worker import messages as said
+from runtime.worker.messages import Close
+from runtime.worker.process.lease import LEASE_S
+from runtime.worker.process.messages import FromWorker, Held, Inventory, Said
+from scheduler import events
+from scheduler.cluster import Session, Snapshot
+from scheduler.fleet import Fleet
+from scheduler.plan import Decision
+
+ORPHAN_S = 60.0  # for how long a worker may hold what nobody knows before it is told to forget it
+STATUS_S = 0.5
+_SOURCE_STATES = ("precopy", "frozen")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """A worker's process is known to be gone; `None`: before it has joined."""
+
+    worker: str
+    incarnation: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Available:
+    """A worker that was lost can be started again."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """The answer of a policy."""
+
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochOver:
+    """One control interval has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked:
+    """Some time has gone by, at most a tenth of a second or so."""
+
+
+Happening = FromWorker | gate.FromGateway | Exited | Available | Planned | EpochOver | Ticked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings:
+    """Bounds; the planner has its own."""
+
+    admission: Admission = field(default_factory=Admission)
+    lease_s: float = LEASE_S
+
+
+class Controller:
+    """Time is an argument, in seconds of any clock that only grows."""
+
+    def __init__(self, books: Books, settings: ControllerSettings) -> None:
+        self._books, self._settings = books, settings
+        self._sessions = Sessions(books, settings.admission)
+        self._execution, self._power = Execution(books), Power(books)
+        self._orphans: dict[tuple[str, str], float] = {}  # by worker and session: since when they are seen
+        self._status_s = float("-inf")
+
+    @classmethod
+    def begin(
+        cls, fleet: Fleet, truth: Truth, now_s: float, settings: ControllerSettings | None = None
+    ) -> tuple[Controller, Step]:
+        """From what is written down; everybody who was there is asked what it holds."""
+        chosen = settings or ControllerSettings()
+        roster, asked = Roster.resumed(truth, now_s, lease_s=chosen.lease_s)
+        handovers, resumed = Handovers.resumed(truth, now_s)
+        books = Books(fleet, truth, roster, handovers)
+        books.known = {session_id: Known(active=True) for session_id in truth.sessions}
+        found = cls(books, chosen)
+        books.take(asked)
+        books.take(resumed)
+        found._power.begin(now_s)
+        for session_id in truth.sessions:
+            draw(books, session_id, now_s)
+        return found, books.step()
+
+    def copy(self) -> Controller:
+        """What is decided on it is forgotten with it."""
+        copied = Controller(self._books.copy(), self._settings)
+        copied._execution = self._execution.copy(copied._books)
+        copied._orphans, copied._status_s = dict(self._orphans), self._status_s
+        return copied
+
+    @property
+    def truth(self) -> Truth:
+        return self._books.truth
+
+    @property
+    def ready(self) -> bool:
+        """Every worker that is there has said what it holds."""
+        return self._books.roster.all_known
+
+    @property
+    def waiting(self) -> int:
+        """Sessions that wait for a GPU and are not on their way to one."""
+        cluster = self._books.cluster
+        return sum(s.status == "waiting" and name not in cluster.moves for name, s in cluster.sessions.items())
+
+    def snapshot(self) -> Snapshot:
+        """What the next plan is made for."""
+        return self._books.cluster.snapshot()
+
+    def handle(self, happening: Happening, now_s: float) -> Step:
+        """One thing that has happened."""
+        if isinstance(happening, get_args(FromWorker)):
+            self._worker(happening, now_s)
+        elif isinstance(happening, get_args(gate.FromGateway)):
+            self._gateway(happening, now_s)
+        else:
+            self._other(happening, now_s)  # type: ignore[arg-type]
+        self._execution.settle(now_s)
+        return self._books.step()
+
+    def _other(self, happening: Exited | Available | Planned | EpochOver | Ticked, now_s: float) -> None:
+        books = self._books
+        match happening:
+            case Exited(worker=worker, incarnation=None):
+                self._power.left(worker, now_s)
+            case Exited(worker=worker, incarnation=int(incarnation), reason=reason):
+                self._roster(books.roster.exited(worker, incarnation, reason), now_s)
+            case Available():
+                self._power.available(happening.worker, now_s)
+            case Planned():
+                self._planned(happening.decision, now_s)
+            case EpochOver():
+                books.tell(events.EpochEnded(), now_s)
+            case Ticked():
+                self._ticked(now_s)
+
+    def _planned(self, decision: Decision, now_s: float) -> None:
+        """Of a snapshot that may be old by now: what does not apply is passed over."""
+        if decision.plan.version < self._books.cluster.snapshot().version:
+            return
+        self._power.follow(decision.plan.gpus, now_s)
+        for event in decision.events:
+            self._books.tell(event, now_s)
+        self._execution.follow(decision.plan, now_s)
+
+    def _ticked(self, now_s: float) -> None:
+        books = self._books
+        self._roster(books.roster.ticked(now_s), now_s)
+        self._take(books.handovers.ticked(now_s), now_s)
+        there = [name for name in books.roster.present if books.is_there(name)]
+        books.say(*books.orders.due(there, now_s))
+        self._sessions.settle(now_s)
+        self._execution.evacuate(now_s)
+        self._await_deliveries()
+        for (worker, session_id), since_s in list(self._orphans.items()):
+            if now_s - since_s >= ORPHAN_S:
+                del self._orphans[worker, session_id]
+                books.order(worker, Close(session_id=session_id), now_s)
+        if now_s - self._status_s >= STATUS_S:
+            self._status_s = now_s
+            books.reply(self._status(now_s))
+
+    def _worker(self, message: FromWorker, now_s: float) -> None:
+        books = self._books
+        self._roster(books.roster.said(message, now_s), now_s)
+        match message:
+            case Said() if books.roster.knows(message.worker, message.incarnation):
+                self._report(message.worker, message.report, now_s)
+            case Inventory() if self._counts(message):
+                self._inventory(message, now_s)
+            case _:
+                pass
+
+    def _report(self, worker: str, report: said.Report, now_s: float) -> None:
+        books = self._books
+        match report:
+            case said.Refused():
+                self._execution.refused(worker, report.session_id, now_s)
+            case said.Frozen():
+                self._take(books.handovers.hear(books.truth, worker, report, now_s), now_s)
+                self._await_deliveries()
+            case said.Moved():
+                self._sessions.heard(worker, report, now_s)
+                self._execution.moved(worker, report.session_id, report.state, now_s)
+            case said.Lost() | said.Undelivered() | said.Closed():
+                self._sessions.heard(worker, report, now_s)
+                if report.session_id not in books.truth.sessions or books.truth.sessions[report.session_id].lost:
+                    self._execution.dropped(report.session_id)
+            case _:
+                assert isinstance(report, get_args(MigrationReport))
+                self._take(books.handovers.hear(books.truth, worker, report, now_s), now_s)
+
+    def _gateway(self, message: gate.FromGateway, now_s: float) -> None:
+        books = self._books
+        match message:
+            case gate.Here():
+                books.everything()
+            case gate.Create():
+                self._sessions.create(message, now_s)
+            case gate.Want():
+                self._sessions.want(message, now_s)
+            case gate.Prompt():
+                self._sessions.prompt(message)
+            case gate.End():
+                self._sessions.end(message.session_id, "its client has ended it", now_s)
+                self._execution.dropped(message.session_id)
+            case gate.Taken():
+                owned = books.truth.sessions.get(message.session_id)
+                if owned is not None and owned.lineage == message.lineage:
+                    taken = books.handovers.chunks_taken(books.truth, message.session_id, message.up_to, now_s)
+                    self._take(taken, now_s)
+            case gate.Ask():
+                pass  # whoever runs this has the plans
+
+    def _roster(self, step: Step, now_s: float) -> None:
+        """Who has left and who has come, one after another: a worker may do both at once."""
+        self._books.say(*step.words)
+        for record in step.records:
+            match record:
+                case Left():
+                    self._left(record, now_s)
+                case Joined():
+                    self._books.write(record)
+                    self._power.joined(record.worker, now_s)
+                case _:
+                    raise AssertionError(f"no record of a roster: {record}")
+
+    def _left(self, record: Left, now_s: float) -> None:
+        books, worker = self._books, record.worker
+        touched = {name for name, owned in books.truth.sessions.items() if owned.worker == worker}
+        touched |= {p.session_id for p in books.handovers.under_way if p.side(worker) is not None}
+        books.write(record)
+        self._take(books.handovers.left(books.truth, worker, now_s), now_s)
+        self._power.left(worker, now_s)
+        books.orders.left(worker)
+        self._orphans = {at: since_s for at, since_s in self._orphans.items() if at[0] != worker}
+        for session_id in sorted(touched & set(books.truth.sessions)):
+            known = books.known[session_id]
+            books.known[session_id] = replace(known, state="" if books.truth.sessions[session_id].lost else known.state)
+            self._execution.dropped(session_id)
+            draw(books, session_id, now_s)
+
+    def _take(self, step: Step, now_s: float) -> None:
+        """What hand-overs have decided, and what follows for the picture of the sessions that it is about."""
+        books = self._books
+        sessions = {attempt: handover.session_id for attempt, handover in books.truth.handovers.items()}
+        for record in books.take(step):
+            session_id = _session_of(record, sessions)
+            if session_id is None or session_id not in books.truth.sessions:
+                continue
+            books.touched.add(session_id)
+            if isinstance(record, Lost):
+                books.known[session_id] = replace(books.known[session_id], state="")
+                self._execution.dropped(session_id)
+                draw(books, session_id, now_s)
+
+    def _counts(self, inventory: Inventory) -> bool:
+        """It answers this controller: what an earlier one has asked for may have been said before its last words."""
+        hello, roster = inventory.hello, self._books.roster
+        return inventory.controller_epoch == self.truth.controller_epoch and roster.knows(
+            hello.worker, hello.incarnation
+        )
+
+    def _inventory(self, inventory: Inventory, now_s: float) -> None:
+        """What is there is compared with what is written down."""
+        books, worker = self._books, inventory.hello.worker
+        for held in inventory.sessions:
+            self._holds(worker, held, now_s)
+        there = {held.session_id for held in inventory.sessions}
+        for session_id, owned in list(books.truth.sessions.items()):
+            asked_later = inventory.question > books.known[session_id].placed_at
+            unopened = isinstance(books.orders.of(worker, session_id), said.Open)
+            if owned.worker == worker and session_id not in there and asked_later and not unopened:
+                self._sessions.lose(session_id, "its worker does not hold it", now_s)
+                self._execution.dropped(session_id)
+
+    def _holds(self, worker: str, held: Held, now_s: float) -> None:
+        books = self._books
+        if held.attempt is not None:
+            side: Side = "source" if held.state in _SOURCE_STATES or held.ownership > 0 else "target"
+            part = Part(session_id=held.session_id, attempt=held.attempt, side=side, ownership=held.ownership)
+            self._take(books.handovers.found(books.truth, worker, part, now_s), now_s)
+        owned = books.truth.sessions.get(held.session_id)
+        if owned is not None and owned.worker == worker and owned.ownership == held.ownership:
+            self._is_as_held(held, now_s)
+        elif held.attempt is None and owned is not None:  # written down elsewhere: this copy is of the past
+            books.order(worker, Close(session_id=held.session_id), now_s)
+        elif held.attempt is None:
+            self._orphans.setdefault((worker, held.session_id), now_s)
+
+    def _is_as_held(self, held: Held, now_s: float) -> None:
+        books, known = self._books, self._books.known[held.session_id]
+        if held.state == "lost":
+            self._sessions.lose(held.session_id, "its worker has lost it", now_s)
+            self._execution.dropped(held.session_id)
+            return
+        active = known.active if known.heard else held.active
+        books.known[held.session_id] = replace(known, active=active, state=held.state)
+        flies = any(str(flight.move.session_id) == held.session_id for flight in self._execution.flights)
+        if not flies and not _agrees(books.session(held.session_id), held, active=active):
+            draw(books, held.session_id, now_s)
+
+    def _await_deliveries(self) -> None:
+        """A commit waits until all that the source has computed is with the client."""
+        for progress in self._books.handovers.under_way:
+            if progress.phase == "prepared" and progress.frozen_at is not None and not progress.all_delivered:
+                lineage = self._books.truth.sessions[progress.session_id].lineage
+                asked = gate.AwaitTaken(session_id=progress.session_id, lineage=lineage, up_to=progress.frozen_at)
+                self._books.reply(asked)
+
+    def _status(self, now_s: float) -> gate.Status:
+        books, counts = self._books, dict[str, float]()
+        for session in books.cluster.sessions.values():
+            key = f'epochal_sessions{{state="{session.status}"}}'
+            counts[key] = counts.get(key, 0.0) + 1.0
+        for gpu in books.cluster.gpus.values():
+            key = f'epochal_gpus{{state="{gpu.status}",type="{gpu.gpu_type}"}}'
+            counts[key] = counts.get(key, 0.0) + 1.0
+        return gate.Status(
+            controller_epoch=books.truth.controller_epoch,
+            sent_s=now_s,
+            ready=self.ready,
+            accepts=True,
+            retry_after_s=self._settings.admission.retry_after_s,
+            counts=counts,
+        )
+
+
+def _agrees(session: Session | None, held: Held, *, active: bool) -> bool:
+    """Whether the picture shows the session where its owner has it, and wanting what its client wants."""
+    if session is None:
+        return False
+    in_host_memory = held.state == "suspended"
+    return (session.gpu is None) == in_host_memory and (session.status in ("active", "waiting")) == active
+
+
+def _session_of(record: Record, sessions: dict[int, str]) -> str | None:
+    """Whom a record of a hand-over is about; attempts as they were before it."""
+    if isinstance(record, Lost):
+        return record.session_id
+    if isinstance(record, Committed | Reactivated):
+        return sessions.get(record.attempt)
+    return None

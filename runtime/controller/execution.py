@@ -1,0 +1,312 @@
+"""The last plan, carried out: its moves wave by wave; what does not apply any more is passed over.
+
+Decides when a move begins and what has become of it; must never know why it was planned.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from runtime.controller.books import Books, text_of
+from runtime.controller.picture import draw
+from runtime.journal.records import Lost, Placed
+from runtime.transfer.messages import Way
+from runtime.worker.messages import Open, Resume, Suspend
+from scheduler import events
+from scheduler.cluster import Gpu, GpuId, NodeId, Session, SessionId
+from scheduler.cluster_state import ClusterState
+from scheduler.fleet import Fleet
+from scheduler.plan import Move, Plan
+from scheduler.sizes import host_room_mib, room_mib, state_bytes, state_mib
+
+WAYS: tuple[Way, ...] = ("cuda-ipc", "nccl", "gloo", "tcp")  # the first that both workers have
+_STATUS = {"place": ("waiting",), "resume": ("waiting",), "migrate": ("active", "idle"), "offload": ("active", "idle")}
+_RESTS = ("active", "idle")
+
+Stage = Literal["opening", "resuming", "suspending", "handing over"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flight:
+    """One move that has begun. A state that is resumed elsewhere is resumed where it is first, and then handed over."""
+
+    move: Move
+    wave: int  # of all that ever began
+    stage: Stage
+    attempt: int = 0
+    active: bool = True  # what its target was told that its client wants
+
+
+class Execution:
+    """What is left of the last plan, and the moves under way."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._flights: dict[str, Flight] = {}
+        self._later: deque[tuple[Move, ...]] = deque()  # waves that have not begun
+        self._wave = 0  # of all that ever began
+
+    def copy(self, books: Books) -> Execution:
+        """What is decided on it is forgotten with it."""
+        copied = Execution(books)
+        copied._flights, copied._later, copied._wave = dict(self._flights), deque(self._later), self._wave
+        return copied
+
+    @property
+    def flights(self) -> tuple[Flight, ...]:
+        return tuple(self._flights.values())
+
+    def follow(self, plan: Plan, now_s: float) -> None:
+        """The plan replaces the one before; moves under way go on."""
+        self._later = deque(_waves(plan.moves))
+        self._wave += 1
+        self.go_on(now_s)
+
+    def go_on(self, now_s: float) -> None:
+        """The next wave begins if the last one has ended."""
+        while self._later and not any(flight.wave == self._wave for flight in self._flights.values()):
+            self._wave += 1
+            for move in self._later.popleft():
+                if self._applies(move) and self._has_room(move):
+                    self._begin(move, now_s)
+
+    def moved(self, worker: str, session_id: str, state: str, now_s: float) -> None:
+        """A worker says in which state a session of its own is."""
+        flight = self._flights.get(session_id)
+        if flight is None or self._books.truth.sessions[session_id].worker != worker:
+            return
+        match flight.stage:
+            case "opening" if state in _RESTS:
+                self._ended(session_id, now_s)
+            case "resuming" if state in _RESTS and flight.move.target == worker:
+                self._ended(session_id, now_s)
+            case "resuming" if state in _RESTS:
+                self._hand_over(flight, now_s)
+            case "suspending" if state == "suspended":
+                self._ended(session_id, now_s)
+            case _:
+                pass
+
+    def refused(self, worker: str, session_id: str, now_s: float) -> None:
+        """It cannot do what it was told."""
+        owned, order = self._books.truth.sessions.get(session_id), self._books.orders.of(worker, session_id)
+        flight = self._flights.get(session_id)
+        if owned is None or owned.worker != worker or flight is None or flight.stage == "handing over":
+            return
+        if not isinstance(order, Open | Resume | Suspend):
+            return
+        self._books.orders.drop(worker, session_id)
+        if flight.stage == "opening":  # it does not hold it, and never has
+            self._books.write(Lost(session_id=session_id))
+        self._failed(session_id, now_s)
+
+    def dropped(self, session_id: str) -> None:
+        """The session is gone, or the picture of it was drawn anew: nothing is under way any more."""
+        self._flights.pop(session_id, None)
+
+    def evacuate(self, now_s: float) -> None:
+        """States in the host memory of a GPU that is to be emptied would end with it: one after another moves on."""
+        books = self._books
+        for worker, gpu in books.cluster.gpus.items():
+            if gpu.status != "draining" or not books.is_there(worker):
+                continue
+            left = [name for name, owned in books.truth.sessions.items() if owned.worker == worker]
+            if any(books.known[name].state != "suspended" or name in self._flights for name in left):
+                continue
+            move = next(filter(None, (self._way_out(SessionId(name), gpu) for name in left)), None)
+            if move is not None:
+                self._begin(move, now_s)
+
+    def settle(self, now_s: float) -> None:
+        """Hand-overs that have ended, one way or the other."""
+        under_way = {progress.attempt: progress for progress in self._books.handovers.under_way}
+        for session_id, flight in list(self._flights.items()):
+            if flight.stage != "handing over":
+                continue
+            progress = under_way.get(flight.attempt)
+            if progress is not None and progress.phase in ("prepared", "committed"):
+                continue
+            owned = self._books.truth.sessions.get(session_id)
+            if owned is None:
+                self.dropped(session_id)
+            elif owned.worker == flight.move.target:
+                self._arrived(session_id, now_s)
+            else:
+                self._failed(session_id, now_s)
+        self.go_on(now_s)
+
+    def _applies(self, move: Move) -> bool:
+        """Whether a planned move can still begin."""
+        books, session = self._books, self._books.session(move.session_id)
+        known = books.known.get(move.session_id)
+        if session is None or known is None or known.ending or move.session_id in self._flights:
+            return False
+        if books.is_handed_over(move.session_id) or move.session_id in books.cluster.moves:
+            return False
+        if session.status not in _STATUS[move.kind] or not _is_where_thought(move, session):
+            return False
+        owner = books.truth.sessions[move.session_id].worker
+        if move.kind == "place":  # not where something of it has still to be forgotten
+            return (
+                owner is None
+                and self._receives(move.target)
+                and not books.orders.of(str(move.target), str(move.session_id))
+            )
+        if owner is None or not books.is_there(owner) or books.orders.of(owner, move.session_id) is not None:
+            return False
+        if known.state != ("suspended" if move.kind == "resume" else session.status):
+            return False
+        return move.kind == "offload" or self._receives(move.target)
+
+    def _way_out(self, session_id: SessionId, gpu: Gpu) -> Move | None:
+        """To the GPU with most room, if it has enough; on its own GPU it is resumed for the way."""
+        books, profile = self._books, self._books.truth.sessions[session_id].profile
+        needed_mib, held_mib = state_mib(books.fleet, profile), held_by(books.cluster, books.fleet)
+        room = {
+            name: room_mib(books.fleet, other.gpu_type) - held_mib[name]
+            for name, other in books.cluster.gpus.items()
+            if other.status == "ready" and books.is_there(name)
+        }
+        target = max(room, key=lambda name: (room[name], name), default=None)
+        if target is None or room[target] < needed_mib or session_id in books.cluster.moves:
+            return None
+        return Move(
+            session_id=session_id,
+            kind="resume",
+            source=None,
+            target=target,
+            source_node=gpu.node,
+            target_node=books.cluster.gpus[target].node,
+            state_bytes=state_bytes(books.fleet, profile),
+            wave=0,
+            reason="drain",
+        )
+
+    def _has_room(self, move: Move) -> bool:
+        """For one more state, counting what is there and what is on its way."""
+        books, session = self._books, self._books.session(move.session_id)
+        assert session is not None, "it applies"
+        place = move.target if move.target is not None else move.target_node
+        assert place is not None, "an offload has a node"
+        if move.target is not None:
+            room: int | None = room_mib(books.fleet, books.cluster.gpus[move.target].gpu_type)
+        else:
+            room = host_room_mib(books.fleet, NodeId(place))
+        size = state_mib(books.fleet, session.profile)
+        return room is None or held_by(books.cluster, books.fleet)[place] + size <= room
+
+    def _receives(self, target: GpuId | None) -> bool:
+        assert target is not None, "only offloads have no target"
+        return self._books.is_there(target) and self._books.cluster.gpus[target].status == "ready"
+
+    def _begin(self, move: Move, now_s: float) -> None:
+        books, session_id = self._books, str(move.session_id)
+        started = events.MoveStarted(session_id=move.session_id, kind=move.kind, source=move.source, target=move.target)
+        books.tell(started, now_s)
+        owner = books.truth.sessions[session_id].worker
+        match move.kind:
+            case "place":
+                self._open(move, now_s)
+            case "resume":
+                assert owner is not None
+                self._fly(Flight(move=move, wave=self._wave, stage="resuming"))
+                books.order(owner, Resume(session_id=session_id), now_s)
+            case "offload":
+                assert owner is not None
+                self._fly(Flight(move=move, wave=self._wave, stage="suspending"))
+                books.order(owner, Suspend(session_id=session_id), now_s)
+            case "migrate":
+                self._hand_over(Flight(move=move, wave=self._wave, stage="handing over"), now_s)
+
+    def _open(self, move: Move, now_s: float) -> None:
+        books, session_id, worker = self._books, str(move.session_id), str(move.target)
+        books.write(Placed(session_id=session_id, worker=worker))
+        books.known[session_id] = replace(books.known[session_id], state="", placed_at=books.roster.question)
+        self._fly(Flight(move=move, wave=self._wave, stage="opening"))
+        owned = books.truth.sessions[session_id]
+        state_bytes = self._state_bytes(worker, owned.profile)
+        if state_bytes is None:
+            books.write(Lost(session_id=session_id))
+            self._failed(session_id, now_s)
+            return
+        order = Open(session_id=session_id, state_bytes=state_bytes, ownership=owned.ownership, text=text_of(owned))
+        books.order(worker, order, now_s)
+
+    def _hand_over(self, flight: Flight, now_s: float) -> None:
+        books, session_id, target = self._books, str(flight.move.session_id), str(flight.move.target)
+        owned = books.truth.sessions[session_id]
+        assert owned.worker is not None, f"nobody owns {session_id}"
+        state_bytes, way = self._state_bytes(target, owned.profile), self._way(owned.worker, target)
+        if state_bytes is None or way is None or not self._receives(flight.move.target):
+            self._flights[session_id] = flight
+            self._failed(session_id, now_s)
+            return
+        attempt = books.truth.last_attempt + 1
+        active = books.known[session_id].active
+        books.take(
+            books.handovers.begin(
+                books.truth, session_id, target, state_bytes=state_bytes, active=active, way=way, now_s=now_s
+            )
+        )
+        self._fly(replace(flight, stage="handing over", attempt=attempt, active=active))
+
+    def _state_bytes(self, worker: str, profile: str) -> int | None:
+        present = self._books.roster.present.get(worker)
+        rooms = () if present is None or present.hello is None else present.hello.profiles
+        return next((room.state_bytes for room in rooms if room.name == profile), None)
+
+    def _way(self, source: str, target: str) -> Way | None:
+        present = self._books.roster.present
+        ways = [hello.ways for name in (source, target) if name in present and (hello := present[name].hello)]
+        return next((way for way in WAYS if len(ways) == 2 and all(way in have for have in ways)), None)
+
+    def _fly(self, flight: Flight) -> None:
+        self._flights[str(flight.move.session_id)] = flight
+
+    def _arrived(self, session_id: str, now_s: float) -> None:
+        """The target serves, as it was told when the hand-over began."""
+        state = "active" if self._flights[session_id].active else "idle"
+        self._books.known[session_id] = replace(self._books.known[session_id], state=state)
+        self._ended(session_id, now_s)
+
+    def _ended(self, session_id: str, now_s: float) -> None:
+        del self._flights[session_id]
+        self._books.tell(events.MoveEnded(session_id=SessionId(session_id)), now_s)
+
+    def _failed(self, session_id: str, now_s: float) -> None:
+        """The state is where it was; where it went half of the way, the picture shows that."""
+        flight = self._flights.pop(session_id)
+        self._books.tell(events.MoveFailed(session_id=SessionId(session_id)), now_s)
+        if flight.move.kind == "resume" and flight.stage == "handing over":
+            draw(self._books, session_id, now_s)
+
+
+def held_by(cluster: ClusterState, fleet: Fleet) -> Counter[GpuId | NodeId]:
+    """MiB of states in each memory; both sides of a move under way hold the state."""
+    held: Counter[GpuId | NodeId] = Counter()
+    for session in cluster.sessions.values():
+        size, move = state_mib(fleet, session.profile), cluster.moves.get(session.session_id)
+        here: set[GpuId | NodeId | None] = {session.gpu, session.node}
+        if move is not None:
+            here |= {move.source, move.target}
+            if move.target is None and move.source is not None:
+                here.add(cluster.gpus[move.source].node)
+        for place in here - {None}:
+            assert place is not None
+            held[place] += size
+    return held
+
+
+def _is_where_thought(move: Move, session: Session) -> bool:
+    """On the same GPU; where it is on none, its state is in the same host memory, or nowhere."""
+    return session.gpu == move.source and (session.gpu is not None or session.node == move.source_node)
+
+
+def _waves(moves: Iterable[Move]) -> list[tuple[Move, ...]]:
+    found: dict[int, list[Move]] = {}
+    for move in moves:
+        found.setdefault(move.wave, []).append(move)
+    return [tuple(found[wave]) for wave in sorted(found)]

@@ -1,0 +1,1 @@
+"""The process around a controller's state machine: sockets, the journal's file, and the process that plans."""

@@ -1,0 +1,29 @@
+"""What a controller process is made of.
+
+Decides the bounds and their usual values; must never know how they are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runtime.controller.controller import ControllerSettings
+from scheduler.fleet import Fleet
+from scheduler.planner_settings import PlannerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerConfig:
+    """One controller over one journal."""
+
+    fleet: Fleet
+    journal: Path
+    workers: str  # where workers connect, as ZeroMQ has addresses
+    gateways: str  # where the gateway connects
+    settings: ControllerSettings = field(default_factory=ControllerSettings)
+    planner: PlannerSettings = field(default_factory=PlannerSettings)
+    planning_share: float = 0.3  # of an epoch, that a plan may take
+    early_s: float = 0.1  # that an early plan may take
+    spacing_s: float = 0.25  # between two plans, at least
+    tick_s: float = 0.1

@@ -1,0 +1,219 @@
+"""The loop of a controller: what has come is decided on a copy, written, and only then said.
+
+Decides when it listens, ticks and asks for plans; must never decide anything about a session.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+import zmq
+
+from runtime.controller.controller import (
+    Available,
+    Controller,
+    EpochOver,
+    Exited,
+    Happening,
+    Planned,
+    Ticked,
+)
+from runtime.controller.process.config import ControllerConfig
+from runtime.controller.process.planning import PlanningProcess
+from runtime.controller.process.wires import Wires
+from runtime.controller.step import Step, Switch
+from runtime.gateway import messages as gate
+from runtime.journal.journal import Journal, JournalFullError
+from runtime.worker.process.messages import Heartbeat
+from scheduler.epoch_plan_json import epoch_plan_json
+from scheduler.plan import Decision
+
+_UNREPEATED = (Exited, Available, Planned, EpochOver)  # nobody says these again
+_HOPELESS = (Heartbeat, Ticked, Planned, gate.Here, gate.Taken)  # these make room for nobody
+PLANS_KEPT = 64
+
+
+class Providing(Protocol):
+    """Whoever starts and stops workers, as the loop needs it."""
+
+    def switch(self, switch: Switch) -> None: ...
+
+    def happened(self) -> list[Exited | Available]: ...
+
+    def close(self) -> None: ...
+
+
+class Nobody:
+    """Workers come and go as they like."""
+
+    def switch(self, switch: Switch) -> None:
+        """Somebody else starts and stops them."""
+
+    def happened(self) -> list[Exited | Available]:
+        return []
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class ControllerLoop:
+    """`run` is the thread; `stop` is for signals and other threads."""
+
+    def __init__(
+        self,
+        config: ControllerConfig,
+        providing: Providing | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Takes the journal over. Raises `JournalError` and `zmq.ZMQError`."""
+        self._config, self._clock = config, clock
+        self._journal = Journal.open(config.journal)
+        self._wires = Wires(config.workers, config.gateways)
+        self._providing: Providing = providing or Nobody()
+        self._planning = PlanningProcess(config.fleet, config.planner, clock)
+        self._stopping = False
+        self._again: list[Happening] = []  # what could not be written, and nobody else repeats
+        self._plans: dict[int, bytes] = {}  # version -> as JSON, the newest last
+        self.is_full = False
+        self._epoch_begins = True  # a plan for it is due
+        self._hopeless = False  # the last early plan found no place for anybody, and nothing has happened since
+        now_s = clock()
+        self._next_tick_s = self._next_plan_s = now_s
+        self._next_epoch_s = now_s + config.fleet.epoch_s
+        self._controller, begun = Controller.begin(config.fleet, self._journal.truth, now_s, config.settings)
+        self._write([begun])
+        self._say([begun])
+
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """Of workers and of the gateway."""
+        return self._wires.addresses
+
+    @property
+    def controller(self) -> Controller:
+        """As it stands; to be looked at from the loop's own thread."""
+        return self._controller
+
+    def stop(self) -> None:
+        """After the turn that is under way."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Until it is stopped. Raises `SupersededError` once another controller has taken over."""
+        try:
+            while not self._stopping:
+                self.turn()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._planning.close()
+        self._wires.close()
+        self._providing.close()
+        self._journal.close()
+
+    def turn(self) -> None:
+        """Wait for something to happen, at most until the next tick, and see to it."""
+        poller = zmq.Poller()
+        for watched in (self._wires.workers, self._wires.gateways, self._planning.fileno()):
+            poller.register(watched, zmq.POLLIN)
+        poller.poll(max(0, round(1000 * (self._next_tick_s - self._clock()))))
+        heard = self._wires.heard()
+        asked = [message for message in heard if isinstance(message, gate.Ask)]
+        happenings: list[Happening] = [message for message in heard if not isinstance(message, gate.Ask)]
+        decision = self._planning.answer()
+        if decision is not None:
+            self._keep(decision)
+            self._hopeless = not decision.plan.moves
+            happenings.append(Planned(decision=decision))
+        happenings += self._providing.happened()
+        now_s = self._clock()
+        if now_s >= self._next_epoch_s:
+            self._next_epoch_s += self._config.fleet.epoch_s
+            self._epoch_begins = True
+            happenings.append(EpochOver())
+        if now_s >= self._next_tick_s:
+            self._next_tick_s = now_s + self._config.tick_s
+            happenings.append(Ticked())
+        self._hopeless &= all(isinstance(happening, _HOPELESS) for happening in happenings)
+        if happenings or self._again:
+            self._journal.demand_hold()  # whoever was superseded renews no lease
+            self._decide(happenings, now_s)
+        for question in asked:
+            self._wires.reply(gate.Answer(question=question.question, body=self._answer(question)))
+        self._ask(now_s)
+
+    def _decide(self, happenings: Sequence[Happening], now_s: float) -> None:
+        """All at once; one by one where the disk has no room for what is to be written."""
+        happenings, self._again = [*self._again, *happenings], []
+        if self._decided(happenings, now_s):
+            return
+        for happening in happenings:
+            if not self._decided([happening], now_s) and isinstance(happening, _UNREPEATED):
+                self._again.append(happening)
+
+    def _decided(self, happenings: Sequence[Happening], now_s: float) -> bool:
+        trial = self._controller.copy()
+        steps = [trial.handle(happening, now_s) for happening in happenings]
+        if not self._write(steps):
+            return False
+        self._controller = trial
+        self._say(steps)
+        return True
+
+    def _write(self, steps: Sequence[Step]) -> bool:
+        records = [record for step in steps for record in step.records]
+        if not records:
+            return True
+        try:
+            self._journal.append(records)
+        except JournalFullError:
+            self.is_full = True
+            return False
+        self.is_full = False
+        return True
+
+    def _say(self, steps: Sequence[Step]) -> None:
+        truth = self._journal.truth
+        for step in steps:
+            for word in step.words:
+                self._wires.say(word, truth)
+            for reply in step.replies:
+                told = reply
+                if self.is_full and isinstance(reply, gate.Status):
+                    told = msgspec.structs.replace(reply, accepts=False)
+                self._wires.reply(told)
+            for switch in step.switches:
+                self._providing.switch(switch)
+
+    def _ask(self, now_s: float) -> None:
+        """A plan for the epoch that begins, or an early one for those who wait."""
+        if not (self._planning.is_free and self._controller.ready):
+            return
+        if self._epoch_begins:
+            self._epoch_begins = False
+            seconds, early = self._config.planning_share * self._config.fleet.epoch_s, False
+        elif self._controller.waiting and not self._hopeless and now_s >= self._next_plan_s:
+            seconds, early = self._config.early_s, True
+        else:
+            return
+        self._next_plan_s = now_s + self._config.spacing_s
+        self._planning.ask(self._controller.snapshot(), now_s, seconds=seconds, early=early)
+
+    def _keep(self, decision: Decision) -> None:
+        """For those who ask what was planned."""
+        version = decision.plan.version
+        self._plans.pop(version, None)
+        self._plans[version] = msgspec.json.encode(epoch_plan_json(decision))
+        while len(self._plans) > PLANS_KEPT:
+            del self._plans[next(iter(self._plans))]
+
+    def _answer(self, question: gate.Ask) -> bytes | None:
+        if question.about != "plan" or not self._plans:
+            return None
+        version = next(reversed(self._plans)) if question.epoch is None else question.epoch
+        return self._plans.get(version)

@@ -1,0 +1,1 @@
+"""Who starts and stops the processes of workers, and sees them exit."""
