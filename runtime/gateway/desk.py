@@ -17,9 +17,9 @@ from runtime.gateway import messages as m
 from runtime.gateway.changes import AGAIN_S
 from runtime.gateway.limits import Limits
 from runtime.gateway.session import Outgoing, Session
-from runtime.gateway.workers import Address, FromWorker, Told
+from runtime.gateway.workers import Address
 from runtime.worker.messages import Text
-from runtime.worker.process.messages import Delivered
+from runtime.worker.process.messages import Delivered, ToGateway, Told
 
 HERE_S = 0.5
 ANSWERS_MAX = 64  # questions of operators that wait
@@ -204,7 +204,7 @@ class Desk:
 
     # What workers say.
 
-    def heard_from_worker(self, message: FromWorker, now_s: float) -> Verdict:
+    def heard_from_worker(self, message: ToGateway, now_s: float) -> Verdict:
         session_id = message.report.session_id if isinstance(message, Told) else message.session_id
         session = self.sessions.get(session_id)
         if session is None:

@@ -22,9 +22,10 @@ from zmq.auth.thread import ThreadAuthenticator
 from runtime.gateway import messages as m
 from runtime.gateway.config import GatewayConfig
 from runtime.gateway.session import Outgoing
-from runtime.gateway.workers import CHUNK_BYTES_MAX, FromWorker, ToOwner, from_worker
+from runtime.gateway.workers import CHUNK_BYTES_MAX, ToOwner, from_worker
 from runtime.transfer.messages import UNREADABLE
 from runtime.worker.process.connection import LINGER_MS, PING_MS, PONG_MS, Connection, Socket
+from runtime.worker.process.messages import ToGateway
 from traces.errors import BadInputError
 
 CHUNKS_MAX = 8  # high-water marks, in messages, of each worker
@@ -42,7 +43,7 @@ class Batch:
 
     reconnected: bool
     from_controller: tuple[m.ToGateway, ...]
-    from_workers: tuple[FromWorker, ...]
+    from_workers: tuple[ToGateway, ...]
 
     @property
     def size(self) -> int:
@@ -187,8 +188,8 @@ class Link(threading.Thread):
                 self.dropped += 1
         return tuple(found)
 
-    def _from_workers(self) -> tuple[FromWorker, ...]:
-        found: list[FromWorker] = []
+    def _from_workers(self) -> tuple[ToGateway, ...]:
+        found: list[ToGateway] = []
         for _ in range(BATCH_MAX):
             try:
                 routing_id, *frames = self._workers.recv_multipart(zmq.NOBLOCK)

@@ -14,18 +14,9 @@ from runtime.gateway.client import Client, Outcome
 from runtime.gateway.limits import Limits
 from runtime.gateway.playout import Playout
 from runtime.gateway.stream import Stream
-from runtime.gateway.workers import (
-    Address,
-    Credit,
-    Steer,
-    Steered,
-    StreamReport,
-    ToOwner,
-    Uncredited,
-    Unsteered,
-)
-from runtime.worker.messages import Text, Undelivered
-from runtime.worker.process.messages import Delivered, WantKeyFrame
+from runtime.gateway.workers import Address, ToOwner
+from runtime.worker.messages import Steered, StreamReport, Text, Uncredited, Undelivered, Unsteered
+from runtime.worker.process.messages import Credit, Delivered, Steer, WantKeyFrame
 
 QUIET_S = 2.0  # without a chunk that may come, before the controller is asked how things are
 CREDIT_AGAIN_S = 1.0

@@ -24,10 +24,9 @@ import zmq
 from websockets.sync.client import ClientConnection, connect
 
 from runtime.gateway import messages as m
-from runtime.gateway.workers import Credit, Steer, Steered, StreamReport, Told, Uncredited
 from runtime.transfer.messages import UNREADABLE
-from runtime.worker.messages import Encoding
-from runtime.worker.process.messages import Delivered, WantKeyFrame
+from runtime.worker.messages import Encoding, Steered, StreamReport, Uncredited
+from runtime.worker.process.messages import Credit, Delivered, Steer, Told, WantKeyFrame
 from tests.e2e.command import EPOCHAL, environment
 
 PATIENCE_S = 60.0

@@ -11,9 +11,8 @@ from runtime.gateway.desk import Desk
 from runtime.gateway.limits import Limits
 from runtime.gateway.session import Session
 from runtime.gateway.stream import Kept
-from runtime.gateway.workers import FromWorker
 from runtime.worker.messages import Text
-from runtime.worker.process.messages import Delivered
+from runtime.worker.process.messages import Delivered, ToGateway
 from tests.runtime.gateway.toy_fleet import Fleet
 
 LIMITS = Limits(ahead=3, ring_chunks_max=8, ring_bytes_max=200, changes_max=4, grace_s=3.0, slow_s=5.0, forget_s=1e6)
@@ -73,7 +72,7 @@ class Streams(RuleBasedStateMachine):
             while self.fleet.from_workers[name]:
                 self._to_gateway(self.fleet.from_workers[name].pop(0))
 
-    def _to_gateway(self, message: FromWorker) -> None:
+    def _to_gateway(self, message: ToGateway) -> None:
         """Each chunk is taken once, in order, and never from a lower ownership."""
         if self.desk.heard_from_worker(message, self.now_s) != "taken" or not isinstance(message, Delivered):
             return

@@ -11,9 +11,9 @@ from typing import Any
 
 from runtime.gateway import messages as m
 from runtime.gateway.session import Outgoing
-from runtime.gateway.workers import Credit, FromWorker, Steer, Steered, StreamReport, Told, ToOwner, Uncredited
-from runtime.worker.messages import Text
-from runtime.worker.process.messages import Delivered, WantKeyFrame
+from runtime.gateway.workers import ToOwner
+from runtime.worker.messages import Steered, StreamReport, Text, Uncredited
+from runtime.worker.process.messages import Credit, Delivered, Steer, ToGateway, Told, WantKeyFrame
 
 KEY_EVERY = 4
 
@@ -43,7 +43,7 @@ class Worker:
     held: Held | None = None
     answers_credit: bool = True
 
-    def hear(self, message: Any, session_id: str) -> list[FromWorker]:
+    def hear(self, message: Any, session_id: str) -> list[ToGateway]:
         held = self.held
         if held is None or message.incarnation != self.incarnation or held.frozen:
             return []
@@ -66,7 +66,7 @@ class Worker:
     def _told(self, report: StreamReport) -> Told:
         return Told(worker=self.name, incarnation=self.incarnation, controller_epoch=1, report=report)
 
-    def compute(self, session_id: str) -> list[FromWorker]:
+    def compute(self, session_id: str) -> list[ToGateway]:
         """Its next chunk, if it may."""
         held = self.held
         if held is None or held.frozen or not held.active or held.number >= held.up_to:
@@ -110,7 +110,7 @@ class Fleet:
     to_controller: list[m.FromGateway] = field(default_factory=list)
     to_workers: list[ToOwner] = field(default_factory=list)
     from_controller: list[m.ToGateway] = field(default_factory=list)
-    from_workers: dict[str, list[FromWorker]] = field(default_factory=lambda: {"a": [], "b": []})
+    from_workers: dict[str, list[ToGateway]] = field(default_factory=lambda: {"a": [], "b": []})
 
     def say(self, messages: Iterable[Outgoing]) -> None:
         for message in messages:
