@@ -14,7 +14,17 @@ from traces.errors import BadInputError
 if TYPE_CHECKING:
     import torch
 
-_PARTS = ("av", "msgspec", "safetensors", "torch", "zmq")  # of the extra `runtime`
+_PARTS = (
+    "av",
+    "fastapi",
+    "msgspec",
+    "prometheus_client",
+    "safetensors",
+    "torch",
+    "uvicorn",
+    "websockets",
+    "zmq",
+)  # of the extra `runtime`
 
 
 @contextmanager

@@ -1,0 +1,132 @@
+"""`epochal gateway`: one process where clients meet their sessions.
+
+Decides what the command takes and what is told about it; must never know HTTP or what a chunk is.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runtime.cli.devices import parts_are_there
+from runtime.cli.errors import told
+from traces.errors import BadInputError
+
+if TYPE_CHECKING:
+    from runtime.worker.process.addresses import CurveKeys
+
+_EPILOG = (
+    "Example: epochal gateway --http 127.0.0.1:8000 --workers tcp://127.0.0.1:7101 "
+    "--controller tcp://127.0.0.1:7102. Ctrl-C and SIGTERM tell clients and end it. "
+    "Exit codes: 0 stopped, 1 failed, 2 bad input or a library is not installed."
+)
+
+GATEWAY_COMMAND: dict[str, Any] = {"epilog": _EPILOG}
+
+_LONGEST_NAME = 64
+
+
+def gateway_command(
+    controller: Annotated[str, typer.Option(help="Where the controller listens for gateways: tcp://HOST:PORT.")],
+    http: Annotated[str, typer.Option(help="Where clients come: HOST:PORT.")] = "127.0.0.1:8000",
+    workers: Annotated[str, typer.Option(help="Where workers come: tcp://HOST:PORT.")] = "tcp://127.0.0.1:7101",
+    name: Annotated[str, typer.Option(help="Of this gateway; default: that of the host.")] = "",
+    origin: Annotated[
+        list[str] | None, typer.Option(help="Whose pages may connect, beside the gateway's own; may be repeated.")
+    ] = None,
+    admin_token_file: Annotated[
+        Path | None, typer.Option(help="Holds the operator's token; default: nobody may read plans.")
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Of TLS, in PEM: clients come over https.")] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="Its private key, in PEM.")] = None,
+    behind_proxy: Annotated[bool, typer.Option("--behind-proxy", help="A proxy in front of it speaks TLS.")] = False,
+    sessions_max: Annotated[int, typer.Option(min=1, help="Sessions at once.")] = 10_000,
+    clients_max: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 2_000,
+    ahead: Annotated[int, typer.Option(min=1, max=64, help="Chunks before a client that it has not taken.")] = 4,
+    memory_mib: Annotated[int, typer.Option(min=64, help="For chunks that clients may come back for.")] = 1024,
+    grace_s: Annotated[float, typer.Option(min=0.0, help="Without a client, before a session pauses.")] = 10.0,
+    slow_s: Annotated[float, typer.Option(min=0.1, help="Without taking a chunk, before a client is cut.")] = 10.0,
+    forget_s: Annotated[float, typer.Option(min=1.0, help="Without a client, before a session ends.")] = 3600.0,
+    keys: Annotated[Path | None, typer.Option(help="The gateway's CURVE certificate (.key_secret).")] = None,
+    controller_key: Annotated[Path | None, typer.Option(help="The controller's CURVE certificate (.key).")] = None,
+    worker_keys: Annotated[
+        Path | None, typer.Option(help="Folder with the CURVE certificates (.key) of the workers that may connect.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
+) -> None:
+    """Let clients create sessions and watch them, over HTTP and WebSocket."""
+    with told(), parts_are_there():
+        from runtime.gateway.config import (
+            GatewayConfig,
+            check_origin,
+            check_zmq_address,
+            http_address,
+            read_admin_token,
+        )
+        from runtime.gateway.limits import Limits
+        from runtime.gateway.process import run_gateway
+
+        if len(name) > _LONGEST_NAME:
+            raise BadInputError.of("--name", f"has {len(name)} characters; it must have at most {_LONGEST_NAME}")
+        _check_together(certificate, certificate_key)
+        curve = _keys(keys, controller_key, worker_keys)
+        for option, address in (("--workers", workers), ("--controller", controller)):
+            check_zmq_address(option, address, has_keys=curve is not None)
+        config = GatewayConfig(
+            name=name or socket.gethostname()[:_LONGEST_NAME],
+            since=time.time_ns(),
+            http=http_address("--http", http, is_safe=certificate is not None or behind_proxy),
+            workers=workers,
+            controller=controller,
+            keys=curve,
+            worker_keys=worker_keys,
+            admin_sha256=None if admin_token_file is None else read_admin_token(admin_token_file),
+            origins=frozenset(check_origin("--origin", each) for each in origin or ()),
+            certificate=certificate,
+            certificate_key=certificate_key,
+            behind_proxy=behind_proxy,
+            limits=Limits(
+                sessions_max=sessions_max,
+                clients_max=clients_max,
+                ahead=ahead,
+                memory_bytes_max=memory_mib << 20,
+                grace_s=grace_s,
+                slow_s=slow_s,
+                forget_s=forget_s,
+            ),
+        )
+        code = run_gateway(config, _silent if quiet else _say)
+    raise SystemExit(code)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _silent(line: str) -> None:
+    """Nobody wants to hear it."""
+
+
+def _check_together(certificate: Path | None, key: Path | None) -> None:
+    if (certificate is None) != (key is None):
+        raise BadInputError.of("--certificate and --certificate-key", "must be given together")
+    for path in (certificate, key):
+        if path is not None and not path.is_file():
+            raise BadInputError.of(str(path), "must be a readable PEM file")
+
+
+def _keys(own: Path | None, controller: Path | None, workers: Path | None) -> CurveKeys | None:
+    from runtime.worker.process.addresses import read_keys
+
+    if own is None and controller is None and workers is None:
+        return None
+    if own is None or controller is None or workers is None:
+        raise BadInputError.of("--keys, --controller-key and --worker-keys", "must be given together")
+    if not workers.is_dir():
+        raise BadInputError.of(str(workers), "must be a folder with certificates of workers")
+    return read_keys(own, controller)

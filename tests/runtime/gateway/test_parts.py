@@ -1,0 +1,264 @@
+"""The gateway's small parts: changes, tokens, origins, pictures, and what is bounded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runtime.encode.chunk import FinishedChunk
+from runtime.encode.kinds import open_encoder
+from runtime.gateway.changes import AGAIN_S, RECHECK_S, Change, Changes, Step
+from runtime.gateway.config import check_origin, check_zmq_address, http_address, read_admin_token
+from runtime.gateway.desk import Desk
+from runtime.gateway.limits import Limits
+from runtime.gateway.metrics import families
+from runtime.gateway.origins import may_speak
+from runtime.gateway.pictures import pictures_of
+from runtime.gateway.playout import Playout
+from runtime.gateway.stream import Kept, Stream
+from runtime.gateway.tokens import digest_of, new_token, scopes_of
+from runtime.worker.process.messages import Delivered
+from scheduler.cluster import SessionId
+from traces.errors import BadInputError
+
+
+def test_a_prompt_is_written_down_before_it_is_said() -> None:
+    changes = Changes("first", 4)
+    assert changes.ask("q", None, 0.0)
+    assert changes.to_write(0.0) == (1, "q")
+    assert changes.to_say(0.0) == Step(serial=0)
+    changes.steered(0, 0.0)
+    assert changes.to_say(0.1) is None
+    assert changes.to_write(0.1) is None
+    assert changes.to_write(AGAIN_S) == (1, "q")
+    changes.prompted(1)
+    said = changes.to_say(1.0)
+    assert said is not None
+    assert (said.serial, said.change.prompt) == (1, "q")
+    assert [change.prompt for change in changes.steered(1, 1.0)] == ["q"]
+    assert changes.prompt == "q"
+
+
+def test_of_controls_that_were_not_said_the_last_counts() -> None:
+    changes = Changes("first", 4)
+    for control in "abc":
+        assert changes.ask(None, control, 0.0)
+    assert changes.waiting == 1
+    changes.to_say(0.0)
+    changes.steered(0, 0.0)
+    assert changes.to_say(0.0) == Step(serial=1, change=Change(control="c"))
+    for control in "def":
+        assert changes.ask(None, control, 0.0)
+    assert [change.control for change in changes.steered(1, 0.0)] == ["c"]
+    assert changes.to_say(0.0) == Step(serial=2, change=Change(control="f"))
+
+
+def test_too_many_changes_are_turned_away() -> None:
+    changes = Changes("first", 2)
+    assert [changes.ask(prompt, None, 0.0) for prompt in "abc"] == [True, True, False]
+
+
+def test_what_was_refused_does_not_come_back_with_a_new_lineage() -> None:
+    changes = Changes("first", 4)
+    changes.ask("bad", None, 0.0)
+    changes.to_write(0.0)
+    changes.prompted(1)
+    changes.to_say(0.0)
+    changes.steered(0, 0.0)
+    changes.to_say(0.0)
+    assert changes.unsteered(1, "other", None, 0.0) is None
+    refused = changes.unsteered(1, "bad", None, 0.0)
+    assert refused is not None
+    assert changes.unsteered(1, "bad", None, 0.0) is None
+    assert changes.to_write(0.0) == (2, "first")
+    assert changes.waiting == 0
+
+
+def test_who_has_come_less_far_is_brought_there_with_the_sum() -> None:
+    changes = Changes("first", 4)
+    changes.to_say(0.0)
+    for serial, control in enumerate("ab", 1):
+        changes.ask(None, control, 0.0)
+        changes.steered(serial - 1, 0.0)
+        changes.to_say(0.0)
+        changes.steered(serial, 0.0)
+    changes.owner_changes(1.0)
+    assert changes.to_say(1.0) == Step(serial=0)
+    changes.steered(0, 1.0)
+    assert changes.to_say(1.0) == Step(serial=1, change=Change(control="b"))
+    changes.steered(1, 1.0)
+    assert changes.to_say(1.0) == Step(serial=2, change=Change(control="b"))
+    changes.steered(2, 1.0)
+    assert changes.to_say(1.0 + RECHECK_S / 2) is None
+    assert changes.to_say(1.0 + RECHECK_S) == Step(serial=0)
+
+
+def _chunk(number: int, size_bytes: int = 1) -> Delivered:
+    return Delivered(
+        worker="w",
+        incarnation=1,
+        controller_epoch=1,
+        session_id="s",
+        ownership=1,
+        lineage=0,
+        number=number,
+        encoding="none",
+        body=bytes(size_bytes),
+    )
+
+
+def test_a_ring_that_is_full_of_bytes_gives_no_more_credit() -> None:
+    stream = Stream(Limits(ahead=4, ring_bytes_max=100))
+    assert stream.credit() == 4
+    stream.take(_chunk(0, 100), present=True)
+    assert stream.credit() == 1
+    stream.took(1)
+    assert stream.credit() == 5
+
+
+@given(sizes=st.lists(st.integers(1, 60), max_size=40), present=st.booleans())
+def test_a_ring_stays_within_its_bounds(sizes: list[int], present: bool) -> None:
+    stream = Stream(Limits(ahead=2, ring_chunks_max=5, ring_bytes_max=100))
+    for number, size_bytes in enumerate(sizes):
+        stream.take(_chunk(number, size_bytes), present=present)
+        stream.took(stream.next_seq)
+        assert stream.next_seq - stream.first_seq <= 5
+        assert stream.ring_bytes <= 100
+        kept = [stream.chunk(seq) for seq in range(stream.first_seq, stream.next_seq)]
+        assert stream.ring_bytes == sum(each.size_bytes for each in kept if each is not None)
+
+
+def test_rings_that_were_not_fed_for_longest_give_way() -> None:
+    from runtime.gateway import messages as m
+    from runtime.worker.messages import Text
+
+    names = iter("abc")
+    desk = Desk("g", 1, Limits(memory_bytes_max=100), lambda: next(names))
+    status = m.Status(controller_epoch=1, sent_s=0.0, ready=True, accepts=True, retry_after_s=0.0, counts={})
+    desk.heard(status, 0.0)
+    for name in "abc":
+        session = desk.create("", Text(profile="p", seed=1, prompt=""), bytes(32), 0.0)
+        from msgspec.structs import replace
+
+        assert desk.heard_from_worker(replace(_chunk(0, 40), session_id=name), 0.0) == "taken"
+        assert session.stream.ring_bytes == 40
+    assert desk.ring_bytes == 80
+    assert [desk.sessions[name].stream.ring_bytes for name in "abc"] == [0, 40, 40]
+
+
+def test_a_token_opens_its_own_session_alone() -> None:
+    own, other, admin = new_token(), new_token(), new_token()
+    assert len({own, other, admin}) == 3
+    session, operator = digest_of(own), digest_of(admin)
+    assert scopes_of(own, session, operator) == {"attach", "control"}
+    assert scopes_of(admin, session, operator) == {"control", "admin"}
+    for token in (other, "", None, "x" * 10_000, "\ud800"):
+        assert scopes_of(token, session, operator) == frozenset()
+        assert scopes_of(token, None, None) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "bound_to", "may"),
+    [
+        (None, "127.0.0.1:8000", "127.0.0.1", True),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000", "127.0.0.1", True),
+        ("http://localhost:8000", "localhost:8000", "127.0.0.1", True),
+        ("http://[::1]:8000", "[::1]:8000", "::1", True),
+        ("http://127.0.0.1:9000", "127.0.0.1:8000", "127.0.0.1", False),
+        ("http://rebound.example:8000", "rebound.example:8000", "127.0.0.1", False),
+        ("https://video.example", "video.example", "0.0.0.0", True),  # noqa: S104
+        ("https://evil.example", "video.example", "0.0.0.0", False),  # noqa: S104
+        ("https://app.example", "video.example", "127.0.0.1", True),
+        ("HTTPS://APP.example", "video.example", "127.0.0.1", True),
+        ("null", "127.0.0.1:8000", "127.0.0.1", False),
+        ("file://", "127.0.0.1:8000", "127.0.0.1", False),
+        ("http://[", "[", "127.0.0.1", False),
+        ("http://127.0.0.1:8000", None, "127.0.0.1", False),
+    ],
+)
+def test_pages_may_speak_from_their_own_place_or_a_named_one(
+    origin: str | None, host: str | None, bound_to: str, may: bool
+) -> None:
+    assert may_speak(origin, host, frozenset({"https://app.example"}), bound_to=bound_to) is may
+
+
+@pytest.mark.parametrize("kind", ["h264", "mjpeg"])
+def test_pictures_are_read_from_what_the_encoder_writes(kind: str) -> None:
+    frames = np.random.default_rng(1).integers(0, 255, (12, 32, 48, 3), dtype=np.uint8)
+    finished = FinishedChunk(
+        session_id=SessionId("s"),
+        lineage=0,
+        number=7,
+        frames=frames,
+        frames_per_s=16.0,
+        kind=kind,  # type: ignore[arg-type]
+        scale=2,
+    )
+    made = open_encoder(finished.form).encode(finished, key_frame=True)
+    found = pictures_of(_kept(kind, made.body, made.init))
+    assert (found.width, found.height, found.frames) == (96, 64, 12)
+    assert found.fps == pytest.approx(16.0)
+    assert found.play_s == pytest.approx(0.75)
+    assert found.codec.startswith("avc1." if kind == "h264" else "mjpeg")
+
+
+@given(body=st.binary(max_size=300), init=st.one_of(st.none(), st.binary(max_size=100)), at=st.integers(0, 80))
+def test_pictures_of_anything_are_no_error(body: bytes, init: bytes | None, at: int) -> None:
+    head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 5\r\nX-Timestamp: 0.000000\r\n\r\n"
+    for kind in ("h264", "mjpeg", "none"):
+        assert pictures_of(_kept(kind, body, init)).codec
+        assert pictures_of(_kept(kind, head[:at] + body, b"avcC" + (init or b""))).codec
+        assert pictures_of(_kept(kind, head + b"\xff\xd8\xff" + body, init)).codec
+
+
+def _kept(kind: str, body: bytes, init: bytes | None) -> Kept:
+    return Kept(
+        lineage=0,
+        number=7,
+        encoding=kind,  # type: ignore[arg-type]
+        body=body,
+        init=init,
+        opens=True,
+        key_frame=True,
+        discontinuity=False,
+        gap=False,
+        shape=(),
+    )
+
+
+def test_a_client_stalls_when_all_that_came_has_been_shown() -> None:
+    playout = Playout()
+    assert [playout.came(1.0, now_s) for now_s in (0.0, 0.5, 1.9, 3.0, 4.5)] == [0.0, 0.0, 0.0, 0.0, 0.5]
+    playout.stops()
+    assert [playout.came(1.0, now_s) for now_s in (60.0, 61.25)] == [0.0, 0.25]
+
+
+def test_counts_that_are_no_metrics_are_left_out() -> None:
+    counts = {'a{x="1"}': 1.0, 'a{y="1"}': 2.0, "b_total": 3.0, "Ü": 4.0, 'c{x="1"y="2"}': 5.0, "epochal_sessions": 6.0}
+    assert sorted(family.name for family in families(counts)) == ["a", "b"]
+
+
+def test_addresses_that_others_reach_need_keys_or_tls() -> None:
+    assert http_address("--http", "127.0.0.1:0", is_safe=False) == ("127.0.0.1", 0)
+    assert http_address("--http", "[::1]:80", is_safe=False) == ("::1", 80)
+    assert http_address("--http", "0.0.0.0:80", is_safe=True) == ("0.0.0.0", 80)  # noqa: S104
+    for text, told in (("0.0.0.0:80", "--behind-proxy"), ("80", "HOST:PORT"), ("h:99999", "HOST:PORT")):
+        with pytest.raises(BadInputError, match=told):
+            http_address("--http", text, is_safe=False)
+    with pytest.raises(BadInputError, match="--worker-keys"):
+        check_zmq_address("--workers", "tcp://0.0.0.0:1", has_keys=False)
+    check_zmq_address("--workers", "tcp://0.0.0.0:1", has_keys=True)
+    for origin in ("app.example", "https://a/b", "ftp://a", "https://"):
+        with pytest.raises(BadInputError):
+            check_origin("--origin", origin)
+
+
+def test_an_operators_token_is_long_enough(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("token") / "token"
+    path.write_text("x" * 32 + "\n")
+    assert read_admin_token(path) == digest_of("x" * 32)
+    path.write_text("short")
+    with pytest.raises(BadInputError, match="5 characters"):
+        read_admin_token(path)
