@@ -6,16 +6,18 @@ import hashlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from tests.e2e.command import EPOCHAL, environment
-from tests.runtime.gateway.live import Chunk, Place, chunks, free_port
+from tests.runtime.gateway.live import Chunk, Clients, chunk_of, chunks, free_port
 from tests.runtime.worker.live_sessions import Script, reference
 
 PATIENCE_S = 120.0
@@ -23,11 +25,11 @@ DISCONTINUITY = 2
 
 
 @contextmanager
-def served(state: Path, *options: str) -> Iterator[tuple[Place, subprocess.Popen[str]]]:
+def served(state: Path, *options: str) -> Iterator[tuple[Clients, subprocess.Popen[str]]]:
     port = free_port()
     arguments = ["serve", f"--http=127.0.0.1:{port}", f"--state={state}", *options]
     process = subprocess.Popen([*EPOCHAL, *arguments], env=environment(), stderr=subprocess.PIPE, text=True)
-    place = Place(stage=None, process=process, host="127.0.0.1", port=port)
+    place = Clients(host="127.0.0.1", port=port)
     try:
         until(lambda: is_ready(place), "it is ready")
         with place.open:
@@ -48,7 +50,7 @@ def until(there: Callable[[], bool], claim: str) -> None:
         time.sleep(0.05)
 
 
-def is_ready(place: Place) -> bool:
+def is_ready(place: Clients) -> bool:
     try:
         return place.call("GET", "/ready").status == 200
     except OSError:
@@ -69,26 +71,45 @@ def processes(state: Path, *words: str) -> list[int]:
     return found
 
 
-class Watched:
+class Watched(threading.Thread):
     """One session and its client, who compares every chunk with what the ChunkModel alone makes."""
 
-    def __init__(self, place: Place, seed: int) -> None:
+    def __init__(self, place: Clients, seed: int) -> None:
+        super().__init__(daemon=True)
         self.script = Script(model="bundled", profile="shapes-32", seed=seed, prompt="red circle")
         self.session = place.create(profile="shapes-32", seed=seed, prompt="red circle")
         self.opened: ClientConnection = place.start(self.session)
         self.seq, self.lineage, self.first = 0, 0, 0
+        self.wrong: str | None = None
+        self.digests: list[tuple[int, bytes]] = []  # number and digest, of all lineages
+        self.start()
 
-    def take(self, count: int) -> list[Chunk]:
-        found = chunks(self.opened, count)
-        for chunk in found:
-            assert chunk.seq == self.seq
-            assert (chunk.lineage > self.lineage) == bool(chunk.flags & DISCONTINUITY and chunk.seq > 0)
-            if chunk.lineage > self.lineage:
-                self.lineage, self.first = chunk.lineage, chunk.seq
-            number = chunk.seq - self.first
-            assert hashlib.sha256(chunk.body).digest() == reference(self.script).digest(number), f"chunk {number}"
-            self.seq += 1
-        return found
+    def run(self) -> None:
+        """Until the connection is closed: it reads whatever comes, as a client does."""
+        with suppress(ConnectionClosed):
+            for data in self.opened:
+                if isinstance(data, bytes):
+                    self._take(chunk_of(data))
+
+    def _take(self, chunk: Chunk) -> None:
+        if chunk.seq != self.seq:
+            self.wrong = self.wrong or f"chunk {chunk.seq} came instead of {self.seq}"
+        if chunk.lineage > self.lineage:
+            if not chunk.flags & DISCONTINUITY:
+                self.wrong = self.wrong or f"lineage {chunk.lineage} begins without a word"
+            self.lineage, self.first = chunk.lineage, chunk.seq
+        self.digests.append((chunk.seq - self.first, hashlib.sha256(chunk.body).digest()))
+        self.seq = chunk.seq + 1
+
+    def more(self, count: int) -> None:
+        """Until so many more have come."""
+        wanted = self.seq + count
+        until(lambda: self.seq >= wanted, f"{count} more chunks of {self.session['session_id']}")
+
+    def check(self) -> None:
+        assert self.wrong is None
+        for number, digest in list(self.digests):
+            assert digest == reference(self.script).digest(number), f"chunk {number}"
 
 
 def test_sessions_outlive_the_controller_and_begin_anew_after_their_worker(tmp_path: Path) -> None:
@@ -96,23 +117,23 @@ def test_sessions_outlive_the_controller_and_begin_anew_after_their_worker(tmp_p
         state = tmp_path / "state"
         watched = [Watched(place, seed) for seed in range(4)]
         for each in watched:
-            each.take(4)
+            each.more(4)
         (controller,) = processes(state, "controller")
         os.kill(controller, signal.SIGKILL)
         for each in watched:
-            each.take(4)
+            each.more(4)
         until(lambda: processes(state, "controller") not in ([], [controller]), "another controller has begun")
         until(lambda: is_ready(place), "it is ready again")
         for each in watched:
-            each.take(30)
+            each.more(10)
         assert [each.lineage for each in watched] == [0, 0, 0, 0]
 
         for worker in processes(state, "worker"):
             os.kill(worker, signal.SIGKILL)
+        until(lambda: all(each.lineage > 0 for each in watched), "all have begun anew")
         for each in watched:
-            while each.lineage == 0:
-                each.take(1)
-            each.take(4)
+            each.more(4)
+            each.check()
 
         gone = watched.pop()
         token = gone.session["token"]

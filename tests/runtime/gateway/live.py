@@ -352,12 +352,10 @@ class Answer:
         return found
 
 
-@dataclass(slots=True)
-class Place:
-    """Where everything is."""
+@dataclass(kw_only=True)
+class Clients:
+    """Whoever speaks with a gateway."""
 
-    stage: Stage
-    process: subprocess.Popen[str]
     host: str
     port: int
     open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -408,6 +406,14 @@ class Place:
         start = {"type": "session.start", "session_id": session["session_id"], "token": session["token"]}
         opened.send(json.dumps(start | changes))
         return opened
+
+
+@dataclass(kw_only=True)
+class Place(Clients):
+    """Where everything is."""
+
+    stage: Stage
+    process: subprocess.Popen[str]
 
     def until(self, there: Callable[[], bool], claim: str) -> None:
         end_s = time.monotonic() + PATIENCE_S

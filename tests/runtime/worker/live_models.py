@@ -17,6 +17,7 @@ from runtime.chunk_models.transformer.chunks import TransformerChunkModel
 from runtime.chunk_models.transformer.configuration import Configuration, Resolution
 from runtime.chunk_models.transformer.network import Network
 from runtime.chunk_models.transformer.prompts import VOCABULARY
+from runtime.chunk_models.transformer.weights import load_bundled
 from tests.builders import a_fleet
 from tests.runtime.chunk_models.hosts import a_transformer
 
@@ -124,6 +125,7 @@ MODELS: Mapping[str, Callable[[], ChunkModel]] = {
 }
 REFERENCES: Mapping[str, Callable[[], ChunkModel]] = {
     **MODELS,
+    "bundled": lambda: TransformerChunkModel(load_bundled()),
     "emulated": lambda: an_emulation(lambda _: None),
     "poisonous": a_transformer,
 }
