@@ -9,16 +9,13 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from runtime.cli.devices import parts_are_there
 from runtime.cli.errors import told
 from traces.errors import BadInputError
-
-if TYPE_CHECKING:
-    from runtime.worker.process.addresses import CurveKeys
 
 _EPILOG = (
     "Example: epochal gateway --http 127.0.0.1:8000 --workers tcp://127.0.0.1:7101 "
@@ -52,8 +49,13 @@ def gateway_command(
     grace_s: Annotated[float, typer.Option(min=0.0, help="Without a client, before a session pauses.")] = 10.0,
     slow_s: Annotated[float, typer.Option(min=0.1, help="Without taking a chunk, before a client is cut.")] = 10.0,
     forget_s: Annotated[float, typer.Option(min=1.0, help="Without a client, before a session ends.")] = 3600.0,
-    keys: Annotated[Path | None, typer.Option(help="The gateway's CURVE certificate (.key_secret).")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="The gateway's CURVE certificate (.key_secret), to speak with the controller.")
+    ] = None,
     controller_key: Annotated[Path | None, typer.Option(help="The controller's CURVE certificate (.key).")] = None,
+    listening_keys: Annotated[
+        Path | None, typer.Option(help="What workers take for their server's (.key_secret): the controller's.")
+    ] = None,
     worker_keys: Annotated[
         Path | None, typer.Option(help="Folder with the CURVE certificates (.key) of the workers that may connect.")
     ] = None,
@@ -64,26 +66,32 @@ def gateway_command(
         from runtime.gateway.config import (
             GatewayConfig,
             check_origin,
-            check_zmq_address,
             http_address,
             read_admin_token,
         )
         from runtime.gateway.limits import Limits
         from runtime.gateway.process import run_gateway
+        from runtime.security.certificates import client_keys, key_pair
+        from runtime.security.listening import check_listening
+        from runtime.worker.process.addresses import check_address
 
         if len(name) > _LONGEST_NAME:
             raise BadInputError.of("--name", f"has {len(name)} characters; it must have at most {_LONGEST_NAME}")
         _check_together(certificate, certificate_key)
-        curve = _keys(keys, controller_key, worker_keys)
-        for option, address in (("--workers", workers), ("--controller", controller)):
-            check_zmq_address(option, address, has_keys=curve is not None)
+        given = [path for path in (keys, controller_key, listening_keys, worker_keys) if path is not None]
+        if len(given) not in (0, 4):
+            together = "--keys, --controller-key, --listening-keys and --worker-keys"
+            raise BadInputError.of(together, "must be given together")
+        check_listening("--workers", workers, has_keys=bool(given))
+        check_address("--controller", controller, has_keys=bool(given))
         config = GatewayConfig(
             name=name or socket.gethostname()[:_LONGEST_NAME],
             since=time.time_ns(),
             http=http_address("--http", http, is_safe=certificate is not None or behind_proxy),
             workers=workers,
             controller=controller,
-            keys=curve,
+            keys=client_keys(keys, controller_key) if keys is not None and controller_key is not None else None,
+            listening_keys=None if listening_keys is None else key_pair(listening_keys),
             worker_keys=worker_keys,
             admin_sha256=None if admin_token_file is None else read_admin_token(admin_token_file),
             origins=frozenset(check_origin("--origin", each) for each in origin or ()),
@@ -118,15 +126,3 @@ def _check_together(certificate: Path | None, key: Path | None) -> None:
     for path in (certificate, key):
         if path is not None and not path.is_file():
             raise BadInputError.of(str(path), "must be a readable PEM file")
-
-
-def _keys(own: Path | None, controller: Path | None, workers: Path | None) -> CurveKeys | None:
-    from runtime.worker.process.addresses import read_keys
-
-    if own is None and controller is None and workers is None:
-        return None
-    if own is None or controller is None or workers is None:
-        raise BadInputError.of("--keys, --controller-key and --worker-keys", "must be given together")
-    if not workers.is_dir():
-        raise BadInputError.of(str(workers), "must be a folder with certificates of workers")
-    return read_keys(own, controller)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from runtime.gateway.limits import Limits
 from runtime.gateway.tokens import TOKEN_MAX, digest_of
-from runtime.worker.process.addresses import CurveKeys, check_address, is_loopback
+from runtime.security.certificates import KeyPair
+from runtime.worker.process.addresses import CurveKeys, is_loopback
 from traces.errors import BadInputError
 
 ADMIN_TOKEN_MIN = 32  # characters
@@ -25,7 +26,8 @@ class GatewayConfig:
     http: tuple[str, int]
     workers: str  # where workers connect to
     controller: str
-    keys: CurveKeys | None = None  # `server` is the controller's
+    keys: CurveKeys | None = None  # to speak with the controller
+    listening_keys: KeyPair | None = None  # that workers take for their server's
     worker_keys: Path | None = None  # a folder with the certificates of the workers that may connect
     admin_sha256: bytes | None = None
     origins: frozenset[str] = frozenset()  # whose pages may open a WebSocket, beside the gateway's own
@@ -47,15 +49,6 @@ def http_address(option: str, text: str, *, is_safe: bool) -> tuple[str, int]:
             "--certificate-key, or --behind-proxy if a proxy in front of it speaks TLS, or use 127.0.0.1",
         )
     return host.strip("[]"), int(port)
-
-
-def check_zmq_address(option: str, address: str, *, has_keys: bool) -> None:
-    """As a worker's own addresses, with the gateway's options in what is told."""
-    try:
-        check_address(option, address, has_keys=has_keys)
-    except BadInputError as error:
-        told = str(error).replace("--keys and --server-key", "--keys, --controller-key and --worker-keys")
-        raise BadInputError.of(option, told.removeprefix(f"{option}: ")) from None
 
 
 def read_admin_token(path: Path) -> bytes:

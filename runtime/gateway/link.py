@@ -17,14 +17,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import zmq
-from zmq.auth.thread import ThreadAuthenticator
 
 from runtime.gateway import messages as m
 from runtime.gateway.config import GatewayConfig
 from runtime.gateway.session import Outgoing
 from runtime.gateway.workers import CHUNK_BYTES_MAX, ToOwner, from_worker
+from runtime.security.doorkeeper import Doorkeeper
+from runtime.security.listening import Guard, ListeningBounds, endpoint, listen
 from runtime.transfer.messages import UNREADABLE
-from runtime.worker.process.connection import LINGER_MS, PING_MS, PONG_MS, Connection, Socket
+from runtime.worker.process.connection import LINGER_MS, Connection, Socket
 from runtime.worker.process.messages import ToGateway
 from traces.errors import BadInputError
 
@@ -34,7 +35,7 @@ HEARD_MAX = 4096  # from the controller
 BATCH_MAX = 64  # messages that are taken at once from a socket
 UNTAKEN_MAX = 256  # messages that were heard and that the gateway has not taken yet
 OUTBOX_MAX = 32_768  # messages that wait for the thread
-ZAP_DOMAIN = b"epochal"
+DOMAIN = "workers"  # whose list says who is let in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,12 @@ class Link(threading.Thread):
         super().__init__(name="link", daemon=True)
         self._heard, self._ended = heard, ended
         self._context: zmq.Context[Socket] = zmq.Context()
-        self._authenticator = _authenticator(self._context, config)
-        self._workers = _for_workers(self._context, config)
+        self._door = None if config.worker_keys is None else Doorkeeper(self._context, {DOMAIN: config.worker_keys})
+        try:
+            self._workers = _for_workers(self._context, self._door, config)
+        except BaseException:
+            self._let_go(linger_ms=0)
+            raise
         to_controller: Socket = self._context.socket(zmq.DEALER)
         to_controller.set(zmq.ROUTING_ID, f"{config.name}/{config.since}".encode())
         self._controller = Connection(
@@ -86,7 +91,7 @@ class Link(threading.Thread):
 
     @property
     def workers_address(self) -> str:
-        return self._workers.get_string(zmq.LAST_ENDPOINT)
+        return endpoint(self._workers)
 
     def say(self, messages: Iterable[Outgoing]) -> None:
         """Used by one thread."""
@@ -118,11 +123,14 @@ class Link(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - the thread's outermost loop: whoever owns it stops the process
             failure = error
         finally:
-            if self._authenticator is not None:
-                self._authenticator.stop()
             self._waker.close(0)
-            self._context.destroy(linger=LINGER_MS)
+            self._let_go(linger_ms=LINGER_MS)
             self._ended(failure)
+
+    def _let_go(self, *, linger_ms: int) -> None:
+        if self._door is not None:
+            self._door.close()
+        self._context.destroy(linger=linger_ms)
 
     def _wake(self) -> None:
         with contextlib.suppress(zmq.ZMQError):  # woken already; or the thread has ended
@@ -192,15 +200,19 @@ class Link(threading.Thread):
         found: list[ToGateway] = []
         for _ in range(BATCH_MAX):
             try:
-                routing_id, *frames = self._workers.recv_multipart(zmq.NOBLOCK)
+                routing_id, *frames = self._workers.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
-            message = from_worker(routing_id, frames[0]) if len(frames) == 1 else None
-            if message is None:
+            message = from_worker(routing_id.bytes, frames[0].bytes) if len(frames) == 1 else None
+            if message is None or not self._is_its_own(message.worker, frames[0]):
                 self.dropped += 1
             else:
                 found.append(message)
         return tuple(found)
+
+    def _is_its_own(self, worker: str, frame: zmq.Frame) -> bool:
+        """Where there are keys, a worker is who its key says."""
+        return self._door is None or self._door.name_of(DOMAIN, frame) == worker
 
 
 def _emptied(woken: Socket) -> None:
@@ -209,36 +221,14 @@ def _emptied(woken: Socket) -> None:
             woken.recv(zmq.NOBLOCK)
 
 
-def _authenticator(context: zmq.Context[Socket], config: GatewayConfig) -> ThreadAuthenticator | None:
-    """Lets in the workers whose certificates are in the folder, and nobody else."""
-    if config.keys is None:
-        return None
-    authenticator = ThreadAuthenticator(context)
-    authenticator.start()
-    authenticator.configure_curve(domain=ZAP_DOMAIN.decode(), location=str(config.worker_keys))
-    return authenticator
-
-
-def _for_workers(context: zmq.Context[Socket], config: GatewayConfig) -> Socket:
-    made: Socket = context.socket(zmq.ROUTER)
-    made.set(zmq.ROUTER_MANDATORY, 1)
-    made.set(zmq.ROUTER_HANDOVER, 1)
-    made.set(zmq.MAXMSGSIZE, CHUNK_BYTES_MAX)
-    made.set(zmq.RCVHWM, CHUNKS_MAX)
-    made.set(zmq.SNDHWM, SAID_MAX)
-    made.set(zmq.LINGER, LINGER_MS)
-    made.set(zmq.HEARTBEAT_IVL, PING_MS)
-    made.set(zmq.HEARTBEAT_TIMEOUT, PONG_MS)
-    made.set(zmq.HEARTBEAT_TTL, PONG_MS)
-    if config.keys is not None:
-        made.set(zmq.CURVE_SERVER, 1)
-        made.set(zmq.CURVE_PUBLICKEY, config.keys.public)
-        made.set(zmq.CURVE_SECRETKEY, config.keys.secret)
-        made.set(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
-        made.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
+def _for_workers(context: zmq.Context[Socket], door: Doorkeeper | None, config: GatewayConfig) -> Socket:
+    guard = None
+    if door is not None:
+        assert config.listening_keys is not None, "who is let in has keys to speak with"
+        guard = Guard(keys=config.listening_keys, door=door, domain=DOMAIN)
+    bounds = ListeningBounds(received_max=CHUNKS_MAX, sent_max=SAID_MAX, frame_bytes_max=CHUNK_BYTES_MAX)
     try:
-        made.bind(config.workers)
+        made: Socket = listen(context, zmq.ROUTER, "--workers", config.workers, guard=guard, bounds=bounds)
     except zmq.ZMQError as error:
-        made.close(0)
         raise BadInputError.of("--workers", f"{config.workers} cannot be listened at: {error}") from None
     return made

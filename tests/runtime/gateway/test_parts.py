@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from runtime.encode.chunk import FinishedChunk
 from runtime.encode.kinds import open_encoder
 from runtime.gateway.changes import AGAIN_S, RECHECK_S, Change, Changes, Step
-from runtime.gateway.config import check_origin, check_zmq_address, http_address, read_admin_token
+from runtime.gateway.config import check_origin, http_address, read_admin_token
 from runtime.gateway.desk import Desk
 from runtime.gateway.limits import Limits
 from runtime.gateway.metrics import families
@@ -240,16 +240,13 @@ def test_counts_that_are_no_metrics_are_left_out() -> None:
     assert sorted(family.name for family in families(counts)) == ["a", "b"]
 
 
-def test_addresses_that_others_reach_need_keys_or_tls() -> None:
+def test_addresses_that_others_reach_need_tls() -> None:
     assert http_address("--http", "127.0.0.1:0", is_safe=False) == ("127.0.0.1", 0)
     assert http_address("--http", "[::1]:80", is_safe=False) == ("::1", 80)
     assert http_address("--http", "0.0.0.0:80", is_safe=True) == ("0.0.0.0", 80)  # noqa: S104
     for text, told in (("0.0.0.0:80", "--behind-proxy"), ("80", "HOST:PORT"), ("h:99999", "HOST:PORT")):
         with pytest.raises(BadInputError, match=told):
             http_address("--http", text, is_safe=False)
-    with pytest.raises(BadInputError, match="--worker-keys"):
-        check_zmq_address("--workers", "tcp://0.0.0.0:1", has_keys=False)
-    check_zmq_address("--workers", "tcp://0.0.0.0:1", has_keys=True)
     for origin in ("app.example", "https://a/b", "ftp://a", "https://"):
         with pytest.raises(BadInputError):
             check_origin("--origin", origin)
