@@ -40,6 +40,9 @@ def controller_command(
     worker_option: Annotated[
         list[str] | None, typer.Option(help="For each worker that is started here, as --model=emulated; repeatable.")
     ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder of CURVE certificates, as epochal keys makes it, if others may connect.")
+    ] = None,
     stop_workers: Annotated[
         bool, typer.Option("--stop-workers", help="When it is stopped, stop the workers that it has started, too.")
     ] = False,
@@ -58,7 +61,9 @@ def controller_command(
 
         loaded = load_fleet(fleet)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        config = ControllerConfig(fleet=loaded, journal=state / "journal.sqlite", workers=workers, gateways=gateways)
+        config = ControllerConfig(
+            fleet=loaded, journal=state / "journal.sqlite", workers=workers, gateways=gateways, keys=keys
+        )
         providing: Providing = Nobody()
         if provider == "local":
             started = LocalWorkers(
@@ -67,6 +72,7 @@ def controller_command(
                 controller=workers,
                 gateway=worker_gateway,
                 options=tuple(worker_option or ()),
+                keys=keys,
             )
             providing = Provided(started.thread(lambda: None), stops=stop_workers)
         try:

@@ -22,6 +22,7 @@ class ControllerConfig:
     journal: Path
     workers: str  # where workers connect, as ZeroMQ has addresses
     gateways: str  # where the gateway connects
+    keys: Path | None = None  # folder of certificates; None: everything stays on this machine
     settings: ControllerSettings = field(default_factory=ControllerSettings)
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     planning_share: float = 0.3  # of an epoch, that a plan may take

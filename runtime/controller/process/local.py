@@ -16,6 +16,7 @@ from runtime.provider.provider_thread import ProviderThread
 from scheduler.cluster import GpuId
 from scheduler.cluster_state import all_off
 from scheduler.fleet import Fleet
+from traces.errors import BadInputError
 
 HOST_SPARE_MIB = 256  # of a worker's host memory, for chunks on their way
 
@@ -29,6 +30,7 @@ class LocalWorkers:
     controller: str
     gateway: str
     options: tuple[str, ...] = ()  # further ones, the same for all
+    keys: Path | None = None  # folder of certificates, one for each worker under its GPU's name
 
     def thread(self, woken: Callable[[], None]) -> ProviderThread:
         """Adopts what runs. Raises `BadInputError` where another provider holds the folder."""
@@ -43,7 +45,7 @@ class LocalWorkers:
         return ProviderThread(made, woken)
 
     def own_options(self) -> Mapping[GpuId, tuple[str, ...]]:
-        """Memories as the planner counts them."""
+        """Memories as the planner counts them, and keys. Raises `BadInputError` for keys that are not there."""
         found = {}
         for name, gpu in all_off(self.fleet).gpus.items():
             pool = self.fleet.pools[int(gpu.node.partition("/")[0])]
@@ -51,5 +53,14 @@ class LocalWorkers:
             options = [f"--device-memory-mib={round(own.memory_gib * 1024)}"]
             if pool.host_memory_gib is not None:
                 options.append(f"--host-memory-mib={round(pool.host_memory_gib * 1024) + HOST_SPARE_MIB}")
-            found[name] = tuple(options)
+            found[name] = (*options, *self._keys_of(name))
         return found
+
+    def _keys_of(self, name: str) -> tuple[str, ...]:
+        if self.keys is None:
+            return ()
+        own, server = self.keys / "workers" / f"{name}.key_secret", self.keys / "controllers" / "controller.key"
+        for path in (own, server):
+            if not path.is_file():
+                raise BadInputError.of(str(path), f"is not there; epochal keys {self.keys} --add {path.stem}")
+        return f"--keys={own.resolve()}", f"--server-key={server.resolve()}"

@@ -33,7 +33,13 @@ class Providing(Protocol):
         """For people."""
         ...
 
-    def close(self) -> None: ...
+    def end(self) -> None:
+        """The controller was asked to stop, and so may be its workers."""
+        ...
+
+    def close(self) -> None:
+        """Let go; workers go on."""
+        ...
 
 
 class Nobody:
@@ -54,6 +60,9 @@ class Nobody:
     def happened(self, workers: Mapping[str, int]) -> list[Exited | Available]:  # noqa: ARG002 - nobody sees it
         return []
 
+    def end(self) -> None:
+        """Nobody is to stop them."""
+
     def close(self) -> None:
         """There is nothing to close."""
 
@@ -62,7 +71,7 @@ class Provided:
     """By a provider that has a thread of its own."""
 
     def __init__(self, thread: ProviderThread, *, stops: bool = False) -> None:
-        """`stops`: at the end all workers are asked to end, too."""
+        """`stops`: when the controller is asked to stop, all its workers are, too."""
         self._thread, self._stops = thread, stops
         self._news: list[str] = []
 
@@ -106,10 +115,11 @@ class Provided:
                     pass
         return found
 
-    def close(self) -> None:
-        """The workers go on, unless they are to end, too."""
+    def end(self) -> None:
         if self._stops:
             self._thread.stop_all()
+
+    def close(self) -> None:
         self._thread.close()
 
 

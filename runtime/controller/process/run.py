@@ -50,7 +50,7 @@ class ControllerLoop:
         """Takes the journal over. Raises `BadInputError`, `JournalError` and `zmq.ZMQError`."""
         check_fleet(config.fleet)
         self._config, self._clock, self._tell = config, clock, say
-        self._wires = Wires(config.workers, config.gateways)
+        self._wires = Wires(config.workers, config.gateways, config.keys)
         self._journal = Journal.open(config.journal)
         self._providing: Providing = providing or Nobody()
         self._planning = PlanningProcess(config.fleet, config.planner, clock)
@@ -92,6 +92,7 @@ class ControllerLoop:
         try:
             while not self._stopping:
                 self.turn()
+            self._providing.end()
         finally:
             self.close()
 

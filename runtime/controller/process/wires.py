@@ -6,16 +6,31 @@ does not take is dropped, and said again by whoever wanted it said.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
 import zmq
 
 from runtime.controller.step import Word
 from runtime.gateway import messages as gate
 from runtime.journal.truth import Truth
-from runtime.security.listening import ListeningBounds, listen
+from runtime.security.certificates import key_pair
+from runtime.security.doorkeeper import Doorkeeper
+from runtime.security.listening import Guard, ListeningBounds, listen
 from runtime.transfer.messages import UNREADABLE
 from runtime.worker.messages import Command
-from runtime.worker.process.messages import FRAME_BYTES_MAX, AskInventory, FromWorker, Renew, encoded, from_worker
+from runtime.worker.process.messages import (
+    FRAME_BYTES_MAX,
+    AskInventory,
+    FromWorker,
+    Inventory,
+    Renew,
+    encoded,
+    from_worker,
+)
 
+WORKERS, GATEWAYS = "workers", "gateways"  # domains, and folders of certificates
 MESSAGES_MAX = 4096  # high-water marks of one peer
 BATCH_MAX = 512  # messages that are taken at once
 
@@ -25,19 +40,34 @@ Socket = zmq.Socket[bytes]
 class Wires:
     """Used by one thread."""
 
-    def __init__(self, workers: str, gateways: str) -> None:
-        """Raises `BadInputError` for addresses beyond this machine, and `zmq.ZMQError` where one cannot be bound."""
+    def __init__(self, workers: str, gateways: str, keys: Path | None = None) -> None:
+        """`keys`: a folder as `epochal keys` makes it; who is let in is in its `workers` and `gateways`.
+
+        Raises `BadInputError` for addresses beyond this machine without keys and for keys that cannot be used, and
+        `zmq.ZMQError` where an address cannot be bound.
+        """
         self._context: zmq.Context[Socket] = zmq.Context()
-        bounds = ListeningBounds(received_max=MESSAGES_MAX, sent_max=MESSAGES_MAX, frame_bytes_max=FRAME_BYTES_MAX)
+        self._door: Doorkeeper | None = None
         try:
-            self.workers: Socket = listen(self._context, zmq.ROUTER, "--workers", workers, guard=None, bounds=bounds)
-            self.gateways: Socket = listen(self._context, zmq.ROUTER, "--gateway", gateways, guard=None, bounds=bounds)
+            if keys is not None:
+                own = key_pair(keys / "controllers" / "controller.key_secret")
+                self._door = Doorkeeper(self._context, {domain: keys / domain for domain in (WORKERS, GATEWAYS)})
+                guards = {domain: Guard(keys=own, door=self._door, domain=domain) for domain in (WORKERS, GATEWAYS)}
+            else:
+                guards = {}
+            bounds = ListeningBounds(received_max=MESSAGES_MAX, sent_max=MESSAGES_MAX, frame_bytes_max=FRAME_BYTES_MAX)
+            self.workers: Socket = listen(
+                self._context, zmq.ROUTER, "--workers", workers, guard=guards.get(WORKERS), bounds=bounds
+            )
+            self.gateways: Socket = listen(
+                self._context, zmq.ROUTER, "--gateways", gateways, guard=guards.get(GATEWAYS), bounds=bounds
+            )
         except BaseException:
-            self._context.destroy(linger=0)
+            self.close()
             raise
         self._gateway: bytes | None = None  # the one that was heard last
         self._version = 0
-        self.dropped = 0  # messages that are none
+        self.dropped = 0  # messages that are none, and those of whoever is somebody else
 
     @property
     def addresses(self) -> tuple[str, str]:
@@ -48,6 +78,8 @@ class Wires:
         )
 
     def close(self) -> None:
+        if self._door is not None:
+            self._door.close()
         self._context.destroy(linger=0)
 
     def heard(self) -> list[FromWorker | gate.FromGateway]:
@@ -56,10 +88,10 @@ class Wires:
         for socket in (self.workers, self.gateways):
             for _ in range(BATCH_MAX):
                 try:
-                    identity, *frames = socket.recv_multipart(zmq.NOBLOCK)
+                    identity, *frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
                 except zmq.Again:
                     break
-                message = self._read(socket, identity, frames)
+                message = self._read(socket, identity.bytes, frames)
                 if message is not None:
                     found.append(message)
         return found
@@ -81,18 +113,30 @@ class Wires:
         if self._gateway is not None:
             self._send(self.gateways, self._gateway, gate.encoded(message))
 
-    def _read(self, socket: Socket, identity: bytes, frames: list[bytes]) -> FromWorker | gate.FromGateway | None:
-        """The identity frame says where answers go; who speaks is what the message says."""
+    def _read(
+        self, socket: Socket, identity: bytes, frames: Sequence[zmq.Frame]
+    ) -> FromWorker | gate.FromGateway | None:
+        """The identity frame says where answers go; with keys, who speaks is whose key the connection has."""
         try:
             (frame,) = frames
-            if socket is self.workers:
-                return from_worker(frame)
-            message = gate.from_gateway(frame)
+            message = from_worker(frame.bytes) if socket is self.workers else gate.from_gateway(frame.bytes)
         except UNREADABLE:
             self.dropped += 1
             return None
-        self._gateway = identity
+        if not self._is_who_it_says(message, frame):
+            self.dropped += 1
+            return None
+        if socket is self.gateways:
+            self._gateway = identity
         return message
+
+    def _is_who_it_says(self, message: FromWorker | gate.FromGateway, frame: zmq.Frame) -> bool:
+        if self._door is None:
+            return True
+        if isinstance(message, get_args(gate.FromGateway)):
+            return self._door.name_of(GATEWAYS, frame) is not None
+        named = message.hello if isinstance(message, Inventory) else message
+        return self._door.name_of(WORKERS, frame) == getattr(named, "worker", None)
 
     def _send(self, socket: Socket, identity: bytes, frame: bytes) -> None:
         try:
