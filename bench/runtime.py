@@ -21,6 +21,7 @@ _REPETITIONS: Mapping[Size, int] = {"small": 3, "standard": 7}
 _DIRTY_SHARE = 1 / 7
 _CHUNK_S: Mapping[Size, float] = {"small": 1.0, "standard": 0.25}  # a busy machine must send faster than chunks write
 _SHARE_MIN: Mapping[Size, float] = {"small": 0.2, "standard": 0.8}  # small runs beside other work
+_COPIES_MIN: Mapping[Size, float] = {"small": 0.2, "standard": 0.7}  # of suspend and resume: copy and sum in one pass
 _CORES = 4  # with fewer, two processes have no core for the sums beside their copies
 _MIGRATIONS_MIN_CROWDED = 0.5
 
@@ -127,7 +128,8 @@ def _migrations(peers: TwoPeers, mib: int, way: Way, repetitions: int, precopy: 
 
 
 def _copies_gate(size: Size, copied: Sequence[Timed]) -> Gate:
-    return _share_gate("suspend and resume", copied, _SHARE_MIN[size])
+    least = _COPIES_MIN[size] if device() == "cpu" else _SHARE_MIN[size]
+    return _share_gate("suspend and resume", copied, least)
 
 
 def _migrations_gate(size: Size, migrated: Sequence[Timed]) -> Gate:
