@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from runtime.serving.child import DEATHS_MAX, PAUSE_S, PAUSE_S_MAX, STEADY_S, Lives
 from runtime.serving.supervisor import Child, Supervisor
 
@@ -98,7 +100,7 @@ def test_pauses_double_and_a_steady_life_forgives() -> None:
         assert life.again_s is not None
         pauses.append(life.again_s - 1.0)
         life = life.begun(1.0)
-    assert pauses[:3] == [PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S]
+    assert pauses[:3] == pytest.approx([PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S])
     assert max(pauses) <= PAUSE_S_MAX
     assert life.died(1.0).gave_up
     forgiven = life.died(1.0 + STEADY_S)
