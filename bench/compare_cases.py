@@ -37,6 +37,7 @@ OURS: tuple[Mapping[str, str], ...] = (
     {"peak_hold_s": "300", "spare_share": "0.1"},
     {"peak_hold_s": "300", "spare_share": "0.25"},
     {"peak_hold_s": "300", "service_level": "0.8"},
+    {"peak_hold_s": "300", "service_level": "0.8", "spare_share": "0.05"},
 )
 
 _FOUR = {"wan-1.3b-480p": 0.40, "wan-1.3b-720p": 0.25, "world-5b-480p": 0.20, "wan-14b-480p": 0.15}
