@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 import pytest
 
 from runtime.controller import sessions
@@ -16,7 +15,6 @@ from runtime.controller.orders import Orders
 from runtime.controller.roster import Roster
 from runtime.controller.step import Step
 from runtime.worker.messages import Close, Desired
-from runtime.worker.process.messages import FromWorker, Inventory
 from tests.runtime.controller.test_simulated_world import run
 
 SEEDS = 24
@@ -29,22 +27,6 @@ def orders_are_said_once(patch: Patch) -> None:
 
 def nobody_is_asked_again(patch: Patch) -> None:
     patch.setattr(Roster, "_ask_again", lambda *_: iter(()))
-
-
-def answers_to_earlier_controllers_count(patch: Patch) -> None:
-    said = Roster.said
-
-    def heard(self: Roster, message: FromWorker, now_s: float) -> Step:
-        if isinstance(message, Inventory):
-            message = msgspec.structs.replace(message, controller_epoch=self._controller_epoch)
-        return said(self, message, now_s)
-
-    patch.setattr(Roster, "said", heard)
-    patch.setattr(Controller, "_counts", lambda self, inventory: self._books.roster.knows(*_of(inventory)))
-
-
-def _of(inventory: Inventory) -> tuple[str, int]:
-    return inventory.hello.worker, inventory.hello.incarnation
 
 
 def handovers_go_on_without_a_worker_that_has_left(patch: Patch) -> None:
@@ -79,7 +61,6 @@ def lost_states_are_not_closed(patch: Patch) -> None:
 MUTANTS: tuple[Callable[[Patch], None], ...] = (
     orders_are_said_once,
     nobody_is_asked_again,
-    answers_to_earlier_controllers_count,
     handovers_go_on_without_a_worker_that_has_left,
     handovers_are_forgotten_in_a_restart,
     what_is_lost_stays_in_the_picture,
