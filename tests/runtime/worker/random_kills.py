@@ -40,6 +40,13 @@ def main() -> None:
                 outcome = strike(fleet, scenario)
                 print(f"{scenario}: {outcome}", flush=True)
                 ends["committed" if outcome.committed else "aborted"] += 1
+        for kill, share in itertools.product((True, False), SHARES):
+            with a_live_fleet("wide", pace_s=0.3, device_bytes=WIDE_BYTES) as fleet:  # its store does not come back
+                scenario = Scenario(way="gloo", victim="store", kill=kill, share=share)
+                outcome = strike(fleet, scenario)
+                print(f"{scenario}: {outcome}", flush=True)
+                assert outcome.committed, "a pair that is made needs no store"
+                ends["committed"] += 1
     else:
         rng = random.Random(options.seed)  # noqa: S311
         with a_live_fleet("emulated", device_bytes=EMULATED_BYTES, host_bytes=EMULATED_BYTES) as fleet:
