@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from traces.errors import BadInputError
@@ -36,6 +37,13 @@ def parts_are_there() -> Iterator[None]:
         if part not in _PARTS:
             raise
         raise BadInputError.of(part, "is not installed; pip install 'epochal[runtime]'") from None
+
+
+def demand_parts() -> None:
+    """Before processes are started that would each say so. Raises `BadInputError`."""
+    missing = next((part for part in _PARTS if find_spec(part) is None), None)
+    if missing is not None:
+        raise BadInputError.of(missing, "is not installed; pip install 'epochal[runtime]'")
 
 
 def chosen_device(name: str) -> torch.device:

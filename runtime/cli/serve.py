@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from runtime.cli.devices import parts_are_there
-from runtime.cli.errors import FAILED, told
+from runtime.cli.devices import demand_parts
+from runtime.cli.errors import told
 
 _EPILOG = (
     "Example: epochal serve --workers 4; then open the address that it names. Everything stays on this machine. "
@@ -37,7 +37,8 @@ def serve_command(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
 ) -> None:
     """Serve sessions on this machine: a gateway, a controller and its workers."""
-    with told(), parts_are_there():
+    with told():
+        demand_parts()
         from runtime.serving.plan_of_processes import children_for, chosen_fleet
         from runtime.serving.supervisor import Supervisor
 
@@ -46,8 +47,7 @@ def serve_command(
         children = children_for(path, state.resolve(), http, model, os.environ, quiet=quiet)
         supervisor = Supervisor(children, _silent if quiet else _say)
         _stop_on_signals(supervisor)
-        if not supervisor.run():
-            raise SystemExit(FAILED)
+        raise SystemExit(supervisor.run())
 
 
 def _stop_on_signals(supervisor: Any) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from runtime.serving.child import Lives
 
 LOOK_S = 0.1
+FAILED, WRONG = 1, 2  # exit codes; whoever is told something wrong does not get better by trying again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +41,20 @@ class Supervisor:
         """From a signal: end all, the last one first."""
         self._stopping = True
 
-    def run(self) -> bool:
-        """Until it is stopped; False if a child could not be kept alive."""
+    def run(self) -> int:
+        """Until it is stopped: 0; 1 if a child could not be kept alive, 2 if what it was told is wrong."""
         try:
             for child in self._children:
                 self._begin(child)
             while not self._stopping:
                 for child in self._children:
-                    if not self._look(child):
-                        return False
+                    code = self._look(child)
+                    if code:
+                        return code
                 time.sleep(LOOK_S)
         finally:
             self._end()
-        return True
+        return 0
 
     def pid(self, name: str) -> int | None:
         process = self._processes.get(name)
@@ -65,20 +67,24 @@ class Supervisor:
         )
         self._lives[child.name] = self._lives[child.name].begun(self._clock())
 
-    def _look(self, child: Child) -> bool:
+    def _look(self, child: Child) -> int:
+        """0 as long as there is hope."""
         process, lives = self._processes.get(child.name), self._lives[child.name]
         if process is not None and process.poll() is not None:
             del self._processes[child.name]
             lives = self._lives[child.name] = lives.died(self._clock())
+            if process.returncode == WRONG:
+                self._say(f"{child.name}: cannot begin")
+                return WRONG
             how = f"exit code {process.returncode}" if process.returncode >= 0 else f"signal {-process.returncode}"
             if lives.gave_up:
                 self._say(f"{child.name}: ended ({how}) {lives.deaths} times in a row; giving up")
-                return False
+                return FAILED
             assert lives.again_s is not None, "it is begun again"
             self._say(f"{child.name}: ended ({how}); begun again in {lives.again_s - self._clock():.1f} s")
         if lives.again_s is not None and self._clock() >= lives.again_s:
             self._begin(child)
-        return True
+        return 0
 
     def _end(self) -> None:
         for child in reversed(self._children):

@@ -16,7 +16,7 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from tests.e2e.command import EPOCHAL, environment
+from tests.e2e.command import EPOCHAL, environment, epochal
 from tests.runtime.gateway.live import Chunk, Clients, chunk_of, chunks, free_port
 from tests.runtime.worker.live_sessions import Script, reference
 
@@ -160,3 +160,15 @@ def test_sessions_are_there_when_it_is_served_again(tmp_path: Path) -> None:
     with served(state, "--workers=1") as (place, _):
         found = chunks(place.start(session), 2)
         assert found[0].lineage > 0
+
+
+def test_what_cannot_be_served_is_told_at_once(tmp_path: Path) -> None:
+    for options, told in (
+        (("--fleet", "absent.yaml"), "absent.yaml"),
+        (("--http", "0.0.0.0:8000"), "--http"),
+        (("--state", f"{tmp_path}/{'x' * 120}"), "too long a path for sockets"),
+    ):
+        done = epochal("serve", "--state", tmp_path / "state", *options, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert told in done.stderr
+    assert processes(tmp_path) == []

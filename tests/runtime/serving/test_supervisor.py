@@ -45,7 +45,7 @@ def lives(pid: int) -> bool:
 def test_whoever_ends_is_begun_anew_and_all_end_together() -> None:
     said: list[str] = []
     supervisor = Supervisor([child("a", SLEEPS), child("b", SLEEPS)], said.append)
-    ended: list[bool] = []
+    ended: list[int] = []
     thread = threading.Thread(target=lambda: ended.append(supervisor.run()))
     thread.start()
     until(lambda: supervisor.pid("b") is not None)
@@ -60,7 +60,7 @@ def test_whoever_ends_is_begun_anew_and_all_end_together() -> None:
     assert again is not None
     supervisor.stop()
     thread.join(PATIENCE_S)
-    assert ended == [True]
+    assert ended == [0]
     assert [lives(pid) for pid in (again, b)] == [False, False]
 
 
@@ -73,8 +73,16 @@ def test_whoever_cannot_be_kept_alive_ends_all() -> None:
         return now_s[0]
 
     supervisor = Supervisor([child("a", SLEEPS), child("b", "raise SystemExit(3)")], said.append, clock)
-    assert not supervisor.run()
+    assert supervisor.run() == 1
     assert said[-1] == f"b: ended (exit code 3) {DEATHS_MAX} times in a row; giving up"
+    assert supervisor.pid("a") is None
+
+
+def test_whoever_was_told_something_wrong_is_not_begun_again() -> None:
+    said: list[str] = []
+    supervisor = Supervisor([child("a", SLEEPS), child("b", "raise SystemExit(2)")], said.append)
+    assert supervisor.run() == 2
+    assert said == ["b: cannot begin"]
     assert supervisor.pid("a") is None
 
 
