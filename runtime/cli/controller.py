@@ -5,16 +5,15 @@ Decides what the command takes and what is told about it; must never know a sess
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal
 
 import typer
 
 from runtime.cli.devices import parts_are_there
 from runtime.cli.errors import FAILED, told
+from runtime.cli.long_running import stop_on_signals, teller
 from traces.errors import BadInputError
 
 _EPILOG = (
@@ -76,36 +75,20 @@ def controller_command(
             )
             providing = Provided(started.thread(lambda: None), stops=stop_workers)
         try:
-            loop = ControllerLoop(config, providing, say=_silent if quiet else _say)
+            loop = ControllerLoop(config, providing, say=teller(quiet=quiet))
         except (JournalError, zmq.ZMQError) as error:
             providing.close()
             raise SystemExit(_failed(str(error))) from None
         except BadInputError:
             providing.close()
             raise
-        _stop_on_signals(loop)
+        stop_on_signals(loop.stop)
         try:
             loop.run()
         except JournalError as error:
             raise SystemExit(_failed(str(error))) from None
 
 
-def _stop_on_signals(loop: Any) -> None:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        loop.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-
-
 def _failed(reason: str) -> int:
     print(reason, file=sys.stderr)
     return FAILED
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(line: str) -> None:
-    """Nobody wants to hear it."""

@@ -6,7 +6,6 @@ Decides what the command takes and what is told about it; must never know HTTP o
 from __future__ import annotations
 
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +14,7 @@ import typer
 
 from runtime.cli.devices import parts_are_there
 from runtime.cli.errors import told
+from runtime.cli.long_running import teller
 from traces.errors import BadInputError
 
 _EPILOG = (
@@ -108,16 +108,8 @@ def gateway_command(
                 forget_s=forget_s,
             ),
         )
-        code = run_gateway(config, _silent if quiet else _say)
+        code = run_gateway(config, teller(quiet=quiet))
     raise SystemExit(code)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(line: str) -> None:
-    """Nobody wants to hear it."""
 
 
 def _check_together(certificate: Path | None, key: Path | None) -> None:

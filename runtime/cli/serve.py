@@ -6,16 +6,14 @@ Decides what the command takes and which processes that makes; must never know w
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal
 
 import typer
 
 from runtime.cli.devices import demand_parts
 from runtime.cli.errors import told
+from runtime.cli.long_running import stop_on_signals, teller
 
 _EPILOG = (
     "Example: epochal serve --workers 4; then open the address that it names. Everything stays on this machine. "
@@ -45,22 +43,6 @@ def serve_command(
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = chosen_fleet(fleet, workers, state)
         children = children_for(path, state.resolve(), http, model, os.environ, quiet=quiet)
-        supervisor = Supervisor(children, _silent if quiet else _say)
-        _stop_on_signals(supervisor)
+        supervisor = Supervisor(children, teller(quiet=quiet))
+        stop_on_signals(supervisor.stop)
         raise SystemExit(supervisor.run())
-
-
-def _stop_on_signals(supervisor: Any) -> None:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        supervisor.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(line: str) -> None:
-    """Nobody wants to hear it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +15,7 @@ import typer
 
 from runtime.cli.devices import chosen_device, parts_are_there
 from runtime.cli.errors import told
+from runtime.cli.long_running import teller
 from traces.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -97,16 +97,8 @@ def worker_command(
         )
         wanted = Wanted(model=model, device=chosen, weights=weights, fleet=fleet, gpu_type=gpu_type)
         workspace_bytes = None if workspace_mib is None else workspace_mib * _MIB
-        code = run_worker(config, wanted, workspace_bytes, _silent if quiet else _say)
+        code = run_worker(config, wanted, workspace_bytes, teller(quiet=quiet))
     raise SystemExit(code)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _silent(line: str) -> None:
-    """Nobody wants to hear it."""
 
 
 def _check_name(name: str) -> None:

@@ -8,7 +8,6 @@ written, the copy is thrown away, and what had happened happens again, because e
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import get_args
 
 from runtime.controller.books import Books, Known
 from runtime.controller.execution import Execution
@@ -136,12 +135,12 @@ class Controller:
 
     def handle(self, happening: Happening, now_s: float) -> Step:
         """One thing that has happened."""
-        if isinstance(happening, get_args(FromWorker)):
+        if isinstance(happening, FromWorker):
             self._worker(happening, now_s)
-        elif isinstance(happening, get_args(gate.FromGateway)):
+        elif isinstance(happening, gate.FromGateway):
             self._gateway(happening, now_s)
         else:
-            self._other(happening, now_s)  # type: ignore[arg-type]
+            self._other(happening, now_s)
         self._execution.settle(now_s)
         return self._books.step()
 
@@ -216,7 +215,7 @@ class Controller:
                 if report.session_id not in books.truth.sessions or books.truth.sessions[report.session_id].lost:
                     self._execution.dropped(report.session_id)
             case _:
-                assert isinstance(report, get_args(MigrationReport))
+                assert isinstance(report, MigrationReport)
                 self._take(books.handovers.hear(books.truth, worker, report, now_s), now_s)
 
     def _gateway(self, message: gate.FromGateway, now_s: float) -> None:

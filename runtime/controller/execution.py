@@ -5,7 +5,7 @@ Decides when a move begins and what has become of it; must never know why it was
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,9 +16,8 @@ from runtime.journal.records import Lost, Placed
 from runtime.transfer.messages import Way
 from runtime.worker.messages import Open, Resume, Suspend
 from scheduler import events
-from scheduler.cluster import Gpu, GpuId, NodeId, Session, SessionId
-from scheduler.cluster_state import ClusterState
-from scheduler.fleet import Fleet
+from scheduler.cluster import Gpu, GpuId, Session, SessionId
+from scheduler.cluster_checks import held_mib
 from scheduler.plan import Move, Plan
 from scheduler.sizes import host_room_mib, room_mib, state_bytes, state_mib
 
@@ -164,9 +163,9 @@ class Execution:
     def _way_out(self, session_id: SessionId, gpu: Gpu) -> Move | None:
         """To the GPU with most room, if it has enough; on its own GPU it is resumed for the way."""
         books, profile = self._books, self._books.truth.sessions[session_id].profile
-        needed_mib, held_mib = state_mib(books.fleet, profile), held_by(books.cluster, books.fleet)
+        needed_mib, (held, _) = state_mib(books.fleet, profile), held_mib(books.cluster.snapshot(), books.fleet)
         room = {
-            name: room_mib(books.fleet, other.gpu_type) - held_mib[name]
+            name: room_mib(books.fleet, other.gpu_type) - held.get(name, 0)
             for name, other in books.cluster.gpus.items()
             if other.status == "ready" and books.is_there(name)
         }
@@ -189,14 +188,14 @@ class Execution:
         """For one more state, counting what is there and what is on its way."""
         books, session = self._books, self._books.session(move.session_id)
         assert session is not None, "it applies"
-        place = move.target if move.target is not None else move.target_node
-        assert place is not None, "an offload has a node"
-        if move.target is not None:
-            room: int | None = room_mib(books.fleet, books.cluster.gpus[move.target].gpu_type)
-        else:
-            room = host_room_mib(books.fleet, NodeId(place))
+        on_gpu, on_node = held_mib(books.cluster.snapshot(), books.fleet)
         size = state_mib(books.fleet, session.profile)
-        return room is None or held_by(books.cluster, books.fleet)[place] + size <= room
+        if move.target is not None:
+            gpu_type = books.cluster.gpus[move.target].gpu_type
+            return on_gpu.get(move.target, 0) + size <= room_mib(books.fleet, gpu_type)
+        assert move.target_node is not None, "an offload has a node"
+        room = host_room_mib(books.fleet, move.target_node)
+        return room is None or on_node.get(move.target_node, 0) + size <= room
 
     def _receives(self, target: GpuId | None) -> bool:
         assert target is not None, "only offloads have no target"
@@ -282,22 +281,6 @@ class Execution:
         self._books.tell(events.MoveFailed(session_id=SessionId(session_id)), now_s)
         if flight.move.kind == "resume" and flight.stage == "handing over":
             draw(self._books, session_id, now_s)
-
-
-def held_by(cluster: ClusterState, fleet: Fleet) -> Counter[GpuId | NodeId]:
-    """MiB of states in each memory; both sides of a move under way hold the state."""
-    held: Counter[GpuId | NodeId] = Counter()
-    for session in cluster.sessions.values():
-        size, move = state_mib(fleet, session.profile), cluster.moves.get(session.session_id)
-        here: set[GpuId | NodeId | None] = {session.gpu, session.node}
-        if move is not None:
-            here |= {move.source, move.target}
-            if move.target is None and move.source is not None:
-                here.add(cluster.gpus[move.source].node)
-        for place in here - {None}:
-            assert place is not None
-            held[place] += size
-    return held
 
 
 def _is_where_thought(move: Move, session: Session) -> bool:

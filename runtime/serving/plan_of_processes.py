@@ -5,7 +5,6 @@ Decides commands and where the processes meet; must never start one.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from typing import Any
 import yaml
 
 from runtime.bundled import example_files
+from runtime.provider.command import EPOCHAL
 from runtime.serving.supervisor import Child
 from scheduler.fleet_file import load_fleet
 from traces.errors import BadInputError
 from traces.store import write_bytes
 
-EPOCHAL = (sys.executable, "-P", "-c", "from runtime.cli.main import main; main()")
 SOCKET_CHARACTERS_MAX = 100  # of the path of a socket
 GATEWAY_STOP_S, CONTROLLER_STOP_S = 15.0, 60.0
 

@@ -19,7 +19,7 @@ from scheduler.cluster import GpuId
 class Providing(Protocol):
     """Whoever starts and stops workers, as the loop needs it."""
 
-    def begin(self, workers: Mapping[str, int]) -> list[Exited | Available]:
+    def begin(self, workers: Mapping[str, int], /) -> list[Exited | Available]:
         """What has become of those that are written down, by incarnation."""
         ...
 
@@ -27,7 +27,7 @@ class Providing(Protocol):
 
     def said_hello(self, worker: str, incarnation: int) -> None: ...
 
-    def happened(self, workers: Mapping[str, int]) -> list[Exited | Available]: ...
+    def happened(self, workers: Mapping[str, int], /) -> list[Exited | Available]: ...
 
     def news(self) -> list[str]:
         """For people."""
@@ -48,7 +48,7 @@ class Nobody:
     def news(self) -> list[str]:
         return []
 
-    def begin(self, workers: Mapping[str, int]) -> list[Exited | Available]:  # noqa: ARG002 - nobody knows
+    def begin(self, _workers: Mapping[str, int], /) -> list[Exited | Available]:
         return []
 
     def switch(self, switch: Switch) -> None:
@@ -57,7 +57,7 @@ class Nobody:
     def said_hello(self, worker: str, incarnation: int) -> None:
         """Nobody waits for it."""
 
-    def happened(self, workers: Mapping[str, int]) -> list[Exited | Available]:  # noqa: ARG002 - nobody sees it
+    def happened(self, _workers: Mapping[str, int], /) -> list[Exited | Available]:
         return []
 
     def end(self) -> None:

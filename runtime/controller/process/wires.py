@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 import zmq
 
@@ -101,13 +100,16 @@ class Wires:
         incarnation = word.incarnation if word.incarnation is not None else truth.workers.get(word.worker)
         if incarnation is None:
             return
-        body = word.body
-        if not isinstance(body, Renew | AskInventory):
+        message = word.body
+        if not isinstance(message, Renew | AskInventory):
             self._version += 1
-            body = Command(  # type: ignore[assignment]
-                controller_epoch=truth.controller_epoch, incarnation=incarnation, version=self._version, body=body
+            epoch = truth.controller_epoch
+            frame = encoded(
+                Command(controller_epoch=epoch, incarnation=incarnation, version=self._version, body=message)
             )
-        self._send(self.workers, f"{word.worker}/{incarnation}".encode(), encoded(body))  # type: ignore[arg-type]
+        else:
+            frame = encoded(message)
+        self._send(self.workers, f"{word.worker}/{incarnation}".encode(), frame)
 
     def reply(self, message: gate.ToGateway) -> None:
         if self._gateway is not None:
@@ -133,7 +135,7 @@ class Wires:
     def _is_who_it_says(self, message: FromWorker | gate.FromGateway, frame: zmq.Frame) -> bool:
         if self._door is None:
             return True
-        if isinstance(message, get_args(gate.FromGateway)):
+        if isinstance(message, gate.FromGateway):
             return self._door.name_of(GATEWAYS, frame) is not None
         named = message.hello if isinstance(message, Inventory) else message
         return self._door.name_of(WORKERS, frame) == getattr(named, "worker", None)
