@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cells import keep, kept, key_of
+from bench import cells
+from bench.cells import keep, kept, key_of, record, recorded
 from bench.compare_claims import CostAt, cost_at
 
 
@@ -43,3 +44,22 @@ def test_a_cell_that_was_cut_off_is_made_again(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("EPOCHAL_BENCH_CELLS", str(tmp_path))
     (tmp_path / "broken.json").write_text('{"cpu_s": 1')
     assert kept("broken") is None
+
+
+def test_recorded_results_are_added_to_and_count_for_their_sources_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "recorded.jsonl.gz"
+    monkeypatch.setenv("EPOCHAL_BENCH_CELLS", str(tmp_path / "one"))
+    keep("a", {"cpu_s": 1.0})
+    assert record(path) == 1
+    monkeypatch.setenv("EPOCHAL_BENCH_CELLS", str(tmp_path / "other"))
+    keep("b", {"cpu_s": 2.0})
+    assert record(path) == 2
+    assert recorded(path) == {"a": {"cpu_s": 1.0}, "b": {"cpu_s": 2.0}}
+    monkeypatch.setattr(cells, "_RECORDED", path)
+    assert kept("a") == {"cpu_s": 1.0}
+    recorded.cache_clear()
+    monkeypatch.setattr(cells, "sources_sha256", lambda: "of another day")
+    assert kept("a") is None
+    assert record(path) == 1
