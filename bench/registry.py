@@ -82,6 +82,12 @@ def _runtime_neighbours(size: Size) -> BenchResult:
     return run(size)
 
 
+def _live(size: Size) -> BenchResult:
+    from bench.live import run
+
+    return run(size)
+
+
 def _wan_sizes(size: Size) -> BenchResult:
     from bench.wan_sizes import run
 
@@ -107,6 +113,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "runtime": _runtime,
     "runtime-batches": _runtime_batches,
     "runtime-neighbours": _runtime_neighbours,
+    "live": _live,
     "wan-sizes": _wan_sizes,
     "wan-layer": _wan_layer,
 }

@@ -29,7 +29,7 @@ Family = Literal["kv", "steady", "bursty", "synthetic"]
 
 _ROOT = Path(__file__).resolve().parent.parent
 _DATA = _ROOT / "tests" / "traces" / "data"
-_FLEETS = _ROOT / "examples" / "fleets"
+FLEETS = _ROOT / "examples" / "fleets"
 _TRACES = _ROOT / "examples" / "traces"
 
 _MOONCAKE_US = 2700 * 1_000_000  # for so long requests were recorded; the last ones go on beyond
@@ -65,7 +65,7 @@ class Workload:
 
     def gpus(self) -> Fleet:
         """The fleet file with this workload's changes."""
-        return with_overrides(load_fleet(_FLEETS / self.fleet), self.changes)[0]
+        return with_overrides(load_fleet(FLEETS / self.fleet), self.changes)[0]
 
 
 # 200 nodes instead of 80: at the peak the day with two million periods has twice the sessions that 640 GPUs hold.
