@@ -30,7 +30,7 @@ def test_an_order_counts_from_the_first_time_that_it_was_decided() -> None:
 
 def test_a_chunk_is_as_late_as_its_round_and_what_stood_before_it() -> None:
     fleet = a_fleet()
-    trace = a_trace("s 0-60")
+    trace = a_trace("s:a 0-60")
     users = Users(trace, fleet)
     user = users.by_id["s"]
     assert users.wants_at_s("s") is None
