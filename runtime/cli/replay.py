@@ -87,7 +87,9 @@ def replay_command(
                 print(f"{events}: {text}", file=sys.stderr)
 
 
-def _check(policy: str, settings: list[str] | None, drift_max: float, output: Path | None, *, trace_only: bool) -> None:
+def _check(
+    policy: str | None, settings: list[str] | None, drift_max: float, output: Path | None, *, trace_only: bool
+) -> None:
     if policy is not None:
         check_policies([policy], "--policy")
     elif settings:
