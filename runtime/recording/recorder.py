@@ -187,15 +187,10 @@ def _drawn(told: tuple[events.Event, ...]) -> set[int]:
     begun: dict[str, int] = {}
     found: set[int] = set()
     for index, event in enumerate(told):
-        match event:
-            case events.MoveStarted():
-                begun[event.session_id] = index
-            case events.MoveEnded() if event.session_id in begun:
-                found |= {begun.pop(event.session_id), index}
-            case events.MoveFailed() | events.SessionClosed():
-                begun.pop(event.session_id, None)
-            case _:
-                pass
+        if isinstance(event, events.MoveStarted):
+            begun[event.session_id] = index
+        elif isinstance(event, events.MoveEnded) and event.session_id in begun:
+            found |= {begun.pop(event.session_id), index}
     return found
 
 
