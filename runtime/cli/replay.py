@@ -15,7 +15,7 @@ import typer
 from runtime.cli.devices import parts_are_there
 from runtime.cli.errors import INTERRUPTED, told
 from runtime.cli.interrupt import first_interrupt_stops
-from runtime.cli.output import FormatOption, OutputFormat, figure, print_columns, print_json
+from runtime.cli.output import FormatOption, OutputFormat, print_columns, print_json
 from runtime.cli.progress import shown_virtual_time
 from runtime.cli.run_options import SettingsOption, check_policies, parse_settings
 from traces.errors import BadInputError
@@ -57,8 +57,8 @@ def replay_command(
 ) -> None:
     """Hold a live run against the simulator: same demand, same fleet, what was measured beside what is predicted."""
     with told(), parts_are_there():
-        from runtime.recording.live_run import read_runs
         from runtime.recording.replay import replay
+        from runtime.recording.runs import read_runs
         from scheduler.whole_folder import json_bytes
 
         _check(policy, settings, drift_max, output, trace_only=trace_only)
@@ -125,41 +125,7 @@ def _print(found: Replay, output_format: OutputFormat) -> None:
     if output_format == "json":
         print_json(found.to_json())
         return
-    from runtime.recording.replay import content_words
-
-    live, predicted = found.live.words(), found.predicted.words()
-    print_columns(("measured", f"predicted ({found.policy})"), {name: (live[name], predicted[name]) for name in live})
-    if found.rounds:
-        print()
-        names = ("rounds", "measured ms", "predicted ms", "ratio")
-        rows = {
-            f"{content_words(row.content)} on {row.gpu_type}": (
-                figure(round(row.rounds, 2)),
-                figure(round(row.measured_ms, 1)),
-                "-" if row.predicted_ms is None else figure(round(row.predicted_ms, 1)),
-                "-" if row.ratio is None else f"{row.ratio:.3f}",
-            )
-            for row in found.rounds
-        }
-        print_columns(names, rows)
-    if found.chunks:
-        print()
-        names = ("chunks", "late", "mean ms", "max ms")
-        print_columns(
-            names,
-            {
-                f"{row.profile}, batch of {row.batch}": (
-                    figure(row.chunks),
-                    figure(row.late),
-                    figure(round(row.mean_ms, 1)),
-                    figure(round(row.max_ms, 1)),
-                )
-                for row in found.chunks
-            },
-        )
-    if found.drift:
-        print()
-        print_columns(
-            ("measured / predicted",),
-            {f"{row.profile} on {row.gpu_type}": (f"{row.ratio:.3f}",) for row in found.drift},
-        )
+    for index, (names, rows) in enumerate(found.tables()):
+        if rows:
+            print(end="\n" if index else "")
+            print_columns(names, rows)

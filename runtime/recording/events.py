@@ -152,24 +152,9 @@ class RecordingEnded(_Line, frozen=True, kw_only=True, tag="recording_ended"):
     reason: Literal["stopped", "too large", "too slow"]
 
 
-Event = (
-    Began
-    | SessionCreated
-    | SessionWanted
-    | SessionPrompted
-    | SessionRestarted
-    | SessionEnded
-    | MoveBegan
-    | MoveEnded
-    | MoveFailed
-    | GpuChanged
-    | WorkerJoined
-    | WorkerLeft
-    | PlanMade
-    | RoundsMeasured
-    | ChunksMeasured
-    | RecordingEnded
-)
+OfSession = SessionWanted | SessionPrompted | SessionRestarted | SessionEnded | MoveBegan | MoveEnded | MoveFailed
+OfGpu = GpuChanged | RoundsMeasured | ChunksMeasured
+Event = Began | SessionCreated | OfSession | OfGpu | WorkerJoined | WorkerLeft | PlanMade | RecordingEnded
 
 _ENCODER = msgspec.json.Encoder()
 _DECODER: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

@@ -5,14 +5,13 @@ Decides which figures stand side by side, and what is said about those that diff
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from runtime.recording.drift import Predicted
 from runtime.recording.live_run import LiveRun
-from runtime.recording.tally import Content
 from scheduler.fleet import Fleet
 from scheduler.planner import Planner
 from scheduler.policies.epochal import PLANNING_S
@@ -42,7 +41,11 @@ class Figures:
     gpu_hours: float
     gpu_dollars: float
     moves: Mapping[str, int]  # that were done, by kind
+    move_s_mean: Mapping[str, float]  # by kind; 0: there was none
     moves_failed: int
+    discontinuities: int  # states that were lost: in simulation nobody fails
+    plans: int
+    fallbacks: int
 
     def words(self) -> dict[str, str]:
         """By name."""
@@ -54,8 +57,10 @@ class Figures:
             "Chunk latency, max": f"{self.chunk_latency_ms_max:,.1f} ms",
             "GPU-seconds": f"{self.gpu_hours * _HOUR_S:,.1f}",
             "Cost": f"${self.gpu_dollars:,.4f}",
-            **{f"Moves: {kind}": f"{self.moves[kind]:,}" for kind in MOVES},
+            **{f"Moves: {kind}": f"{self.moves[kind]:,}, {self.move_s_mean[kind]:.3f} s each" for kind in MOVES},
             "Moves that failed": f"{self.moves_failed:,}",
+            "Discontinuities": f"{self.discontinuities:,}",
+            "Plans": f"{self.plans:,}, {self.fallbacks:,} fallbacks",
         }
 
 
@@ -69,9 +74,11 @@ class RoundRow:
     measured_ms: float
     predicted_ms: float | None  # None: the fleet has no figure for it
 
-    @property
-    def ratio(self) -> float | None:
-        return None if self.predicted_ms is None else self.measured_ms / self.predicted_ms
+    def words(self) -> tuple[str, ...]:
+        predicted = ("-", "-")
+        if self.predicted_ms is not None:
+            predicted = (f"{self.predicted_ms:,.1f}", f"{self.measured_ms / self.predicted_ms:.3f}")
+        return (f"{self.rounds:,.2f}", f"{self.measured_ms:,.1f}", *predicted)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +91,9 @@ class ChunkRow:
     late: int
     mean_ms: float
     max_ms: float
+
+    def words(self) -> tuple[str, ...]:
+        return (f"{self.chunks:,}", f"{self.late:,}", f"{self.mean_ms:,.1f}", f"{self.max_ms:,.1f}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +127,23 @@ class Replay:
             f"more than {share:.0%} off; measure anew with epochal profile"
             for row in self.drift
             if row.exceeds(share)
+        )
+
+    def tables(self) -> Iterator[tuple[tuple[str, ...], dict[str, tuple[str, ...]]]]:
+        """For people: names of columns, and rows by name."""
+        live, predicted = self.live.words(), self.predicted.words()
+        yield ("measured", f"predicted ({self.policy})"), {name: (live[name], predicted[name]) for name in live}
+        yield (
+            ("rounds", "measured ms", "predicted ms", "ratio"),
+            {f"{_named(row.content)} on {row.gpu_type}": row.words() for row in self.rounds},
+        )
+        yield (
+            ("chunks", "late", "mean ms", "max ms"),
+            {f"{row.profile}, batch of {row.batch}": row.words() for row in self.chunks},
+        )
+        yield (
+            ("measured / predicted",),
+            {f"{row.profile} on {row.gpu_type}": (f"{row.ratio:.3f}",) for row in self.drift},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -182,13 +209,20 @@ def _live(run: LiveRun, trace: Trace) -> Figures:
         gpu_hours=sum(paid_s.values()) / _HOUR_S,
         gpu_dollars=_dollars(run.fleet, paid_s),
         moves={kind: run.moves[kind] for kind in MOVES},
-        moves_failed=sum(run.moves_failed.values()),
+        move_s_mean={kind: run.move_seconds[kind] / max(1, run.moves[kind]) for kind in MOVES},
+        moves_failed=run.moves_failed.total(),
+        discontinuities=run.restarts,
+        plans=run.plans,
+        fallbacks=run.fallbacks,
     )
 
 
 def _predicted(outcome: Outcome, trace: Trace) -> Figures:
     summary, latencies, moves = outcome.summary, outcome.tables.latencies, outcome.tables.moves
-    done = Counter(moves.filter(moves["result"] == "done")["kind"])
+    done = moves.filter(moves["result"] == "done")
+    took_s: defaultdict[str, list[float]] = defaultdict(list)
+    for kind, start_s, end_s in done.select("kind", "start_s", "end_s").iter_rows():
+        took_s[kind].append(end_s - start_s)
     count = int(latencies["chunks"].sum())
     total_ms = float((latencies["latency_ms"] * latencies["chunks"]).sum())
     return Figures(
@@ -200,8 +234,12 @@ def _predicted(outcome: Outcome, trace: Trace) -> Figures:
         chunk_latency_ms_max=summary.chunk_latency_ms.max,
         gpu_hours=summary.gpu_hours,
         gpu_dollars=summary.gpu_dollars,
-        moves={kind: done[kind] for kind in MOVES},
-        moves_failed=moves.height - done.total(),
+        moves={kind: len(took_s[kind]) for kind in MOVES},
+        move_s_mean={kind: sum(took_s[kind]) / max(1, len(took_s[kind])) for kind in MOVES},
+        moves_failed=moves.height - done.height,
+        discontinuities=0,
+        plans=outcome.tables.decisions.height,
+        fallbacks=summary.fallbacks,
     )
 
 
@@ -256,6 +294,6 @@ def _drift(rounds: tuple[RoundRow, ...]) -> tuple[DriftRow, ...]:
     )
 
 
-def content_words(content: Mapping[str, int] | Content) -> str:
-    """`2 wan, 1 cosmos`."""
-    return ", ".join(f"{count} {profile}" for profile, count in sorted(dict(content).items()))
+def _named(content: Mapping[str, int]) -> str:
+    """`1 cosmos, 2 wan`."""
+    return ", ".join(f"{count} {profile}" for profile, count in content.items())

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.recording.live_run import LiveRun, read_runs
+from runtime.recording.live_run import LiveRun
+from runtime.recording.runs import read_runs
 from tests.runtime.recording.recorded import FLEET, PLANNER, Period, RecordedController
 from traces.errors import BadInputError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runtime.recording.events import Event, SessionEnded, WorkerJoined, of_line, to_line
-from runtime.recording.live_run import read_runs
+from runtime.recording.runs import read_runs
 from runtime.recording.sink import SPARE_BYTES, Sink
 from tests.runtime.recording.recorded import RecordedController
 from traces.errors import BadInputError
