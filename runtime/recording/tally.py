@@ -12,6 +12,7 @@ from runtime.worker.process.messages import Computed, Heartbeat
 from scheduler.fleet import Fleet
 
 SECONDS_MAX = 1e6  # of one round or chunk: what is longer, negative or no number is not believed
+SUM_MAX = 1e9  # of an epoch: readers believe no more
 ENTRIES_MAX = 65_536  # contents, and profiles with batch sizes, of all workers in one epoch
 
 Content = tuple[tuple[str, int], ...]
@@ -72,9 +73,7 @@ class Tally:
         chunks, self._chunks = self._chunks, {}
         return [
             *(
-                RoundsMeasured(
-                    t_s=t_s, gpu_id=gpu_id, content=dict(content), rounds=round(count, 6), seconds=round(seconds, 6)
-                )
+                RoundsMeasured(t_s=t_s, gpu_id=gpu_id, content=dict(content), rounds=_sum(count), seconds=_sum(seconds))
                 for (gpu_id, content), (count, seconds) in sorted(rounds.items())
             ),
             *(
@@ -85,7 +84,7 @@ class Tally:
                     batch=batch,
                     chunks=total.chunks,
                     late=total.late,
-                    seconds=round(total.seconds, 6),
+                    seconds=_sum(total.seconds),
                     seconds_max=round(total.seconds_max, 6),
                 )
                 for (gpu_id, profile, batch), total in sorted(chunks.items())
@@ -96,6 +95,10 @@ class Tally:
         self, entries: dict[tuple[str, Content], tuple[float, float]] | dict[tuple[str, str, int], _Chunks], key: object
     ) -> bool:
         return key in entries or len(entries) < ENTRIES_MAX
+
+
+def _sum(value: float) -> float:
+    return round(min(value, SUM_MAX), 6)
 
 
 def believed(rounds: float, seconds: float) -> bool:

@@ -112,3 +112,14 @@ class RecordedController:
 
     def _write(self, events: list[Event]) -> None:
         self.log += b"".join(map(to_line, events))
+
+
+def joined(periods: list[Period]) -> list[Period]:
+    """Periods of one session that touch are one."""
+    found: list[Period] = []
+    for name, start_s, end_s in sorted(periods):
+        if found and found[-1][0] == name and found[-1][2] == start_s:
+            found[-1] = (name, found[-1][1], end_s)
+        else:
+            found.append((name, start_s, end_s))
+    return found

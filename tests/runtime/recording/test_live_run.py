@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runtime.recording.live_run import LiveRun
 from runtime.recording.runs import read_runs
-from tests.runtime.recording.recorded import FLEET, PLANNER, Period, RecordedController
+from tests.runtime.recording.recorded import FLEET, PLANNER, Period, RecordedController, joined
 from traces.errors import BadInputError
 
 ACTIONS = st.lists(
@@ -43,17 +43,6 @@ def done(actions: list[tuple[int, str, int]]) -> RecordedController:
                 found.end(names[number % len(names)])
             case "prompt":
                 found.prompt(names[number % len(names)], serial + 1)
-    return found
-
-
-def joined(periods: list[Period]) -> list[Period]:
-    """Periods of one session that touch are one."""
-    found: list[Period] = []
-    for name, start_s, end_s in sorted(periods):
-        if found and found[-1][0] == name and found[-1][2] == start_s:
-            found[-1] = (name, found[-1][1], end_s)
-        else:
-            found.append((name, start_s, end_s))
     return found
 
 

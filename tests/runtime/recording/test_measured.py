@@ -7,7 +7,7 @@ import math
 import pytest
 
 from runtime.recording.drift import HALF_LIFE_S, Drift
-from runtime.recording.events import ChunksMeasured, RoundsMeasured
+from runtime.recording.events import ChunksMeasured, RoundsMeasured, of_line, to_line
 from runtime.recording.tally import Tally
 from runtime.worker.process.messages import ChunksOf, Computed, Heartbeat, RoundsOf, encoded, from_worker
 from tests.builders import a_fleet
@@ -61,6 +61,11 @@ def test_chunks_are_late_beyond_the_target_and_what_cannot_be_is_not_counted() -
         ChunksMeasured(t_s=7.0, gpu_id=GPU, profile="a", batch=2, chunks=6, late=2, seconds=1.5, seconds_max=0.3),
     ]
     assert tally.lines(8.0) == []
+    most = RoundsOf(content=(("a", 1),), rounds=999_999.0, seconds=999_999.0)
+    for _ in range(40):
+        tally.add(GPU, Computed(rounds=(most,) * 32))
+    (line,) = tally.lines(9.0)
+    assert of_line(to_line(line)) == line  # whatever a worker says, the log can be read
 
 
 def test_drift_is_of_what_was_measured_over_what_the_fleet_says() -> None:

@@ -21,6 +21,7 @@ from runtime.recording.runs import read_runs
 from scheduler.planner_settings import PlannerSettings
 from tests.runtime.controller.simulated_world import FLEET, SimulatedWorld
 from tests.runtime.controller.test_simulated_world import misfortune
+from tests.runtime.recording.recorded import joined
 from traces.store import read_trace
 
 SEEDS = range(3)
@@ -125,7 +126,7 @@ def test_the_simulated_run_has_the_sessions_and_active_periods_of_the_live_one(
 ) -> None:
     run = run_of(world, tmp_path)
     trace = run.trace("log")
-    wanted = pl.DataFrame(world.periods, schema=["session_id", "start_s", "end_s"], orient="row").sort(
+    wanted = pl.DataFrame(joined(world.periods), schema=["session_id", "start_s", "end_s"], orient="row").sort(
         "start_s", "session_id"
     )
     found = replay(run, trace, None, {}).outcome.tables.periods.sort("start_s", "session_id")
