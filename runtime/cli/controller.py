@@ -45,6 +45,10 @@ def controller_command(
     stop_workers: Annotated[
         bool, typer.Option("--stop-workers", help="When it is stopped, stop the workers that it has started, too.")
     ] = False,
+    record: Annotated[
+        Path | None, typer.Option(help="Write down what happens here (JSON lines), for epochal replay.")
+    ] = None,
+    record_mib: Annotated[int, typer.Option(min=1, max=1 << 20, help="Of that file, at most.")] = 1024,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
 ) -> None:
     """Decide where sessions are: place, suspend and migrate them, and start and stop workers as plans want it."""
@@ -56,6 +60,7 @@ def controller_command(
         from runtime.controller.process.providing import Nobody, Provided, Providing
         from runtime.controller.process.run import ControllerLoop
         from runtime.journal.journal import JournalError
+        from runtime.recording.recording import Recorded
         from scheduler.fleet_file import load_fleet
 
         loaded = load_fleet(fleet)
@@ -63,6 +68,9 @@ def controller_command(
         config = ControllerConfig(
             fleet=loaded, journal=state / "journal.sqlite", workers=workers, gateways=gateways, keys=keys
         )
+        recording = None
+        if record is not None:
+            recording = Recorded(record, loaded, config.planner, bytes_max=record_mib << 20)
         providing: Providing = Nobody()
         if provider == "local":
             started = LocalWorkers(
@@ -75,7 +83,7 @@ def controller_command(
             )
             providing = Provided(started.thread(lambda: None), stops=stop_workers)
         try:
-            loop = ControllerLoop(config, providing, say=teller(quiet=quiet))
+            loop = ControllerLoop(config, providing, recording=recording, say=teller(quiet=quiet))
         except (JournalError, zmq.ZMQError) as error:
             providing.close()
             raise SystemExit(_failed(str(error))) from None

@@ -23,6 +23,8 @@ _COMMANDS = {
     "simulate": "Run a policy on a trace in virtual time: what users would have felt, and what it would have cost.",
     "compare": "Run policies on traces, with several seeds, and put them side by side with the offline optimum.",
     "whatif": "Change one thing at a time and see what the optimum and the policy make of it, beside the base case.",
+    "replay": "Hold a live run against the simulator: same demand, same fleet, what was measured beside what is "
+    "predicted.",
     "demo": "Plan two bundled real traces, check the plans and write their reports: no GPU, under a minute.",
     "step": "Plan one control epoch: which GPUs are on, where sessions go, and how good that is.",
     "explain": "Say why a session moves or stays: what binds it, what that costs, and the best plan that was rejected.",

@@ -18,7 +18,8 @@ from runtime.cli.long_running import stop_on_signals, teller
 _EPILOG = (
     "Example: epochal serve --workers 4; then open the address that it names. Everything stays on this machine. "
     "Ctrl-C and SIGTERM end all of it; what was promised is in the folder of --state, and goes on when it is served "
-    "again. Exit codes: 0 stopped, 1 failed, 2 bad input."
+    "again. What happens is recorded there, too, without what clients write: see epochal replay. "
+    "Exit codes: 0 stopped, 1 failed, 2 bad input."
 )
 
 SERVE_COMMAND: dict[str, Any] = {"epilog": _EPILOG}
@@ -32,6 +33,10 @@ def serve_command(
     http: Annotated[str, typer.Option(help="Where clients come: HOST:PORT.")] = "127.0.0.1:8000",
     state: Annotated[Path, typer.Option(help="Folder of the journal and of what runs here.")] = Path("epochal-state"),
     model: Annotated[Literal["transformer", "emulated"], typer.Option(help="What makes the chunks.")] = "transformer",
+    record: Annotated[
+        Path | None, typer.Option(help="Where what happens is written down; default: events.jsonl in --state.")
+    ] = None,
+    no_record: Annotated[bool, typer.Option("--no-record", help="Write down nothing but the journal.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
 ) -> None:
     """Serve sessions on this machine: a gateway, a controller and its workers."""
@@ -42,7 +47,8 @@ def serve_command(
 
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = chosen_fleet(fleet, workers, state)
-        children = children_for(path, state.resolve(), http, model, os.environ, quiet=quiet)
+        events = None if no_record else (record or state / "events.jsonl").resolve()
+        children = children_for(path, state.resolve(), http, model, os.environ, events=events, quiet=quiet)
         supervisor = Supervisor(children, teller(quiet=quiet))
         stop_on_signals(supervisor.stop)
         raise SystemExit(supervisor.run())

@@ -46,7 +46,6 @@ class Books:
         self.known: dict[str, Known] = {}
         self.cluster = ClusterState(all_off(fleet))
         self.touched: set[str] = set()  # sessions of which a gateway may have to hear
-        self.told: list[events.Event] = []  # to the planner's picture, in this step
         self.chunks: dict[str, int] = {}  # of each session's next chunk, as its owner has told in this lineage
         self.gateway_since = 0  # of the last gateway that was told everything
         self._served: dict[str, Serving] = {}  # as the gateway has it
@@ -54,6 +53,7 @@ class Books:
         self._words: list[Word] = []
         self._replies: list[ToGateway] = []
         self._switches: list[Switch] = []
+        self._told: list[events.Event] = []  # to the planner's picture
 
     def copy(self) -> Books:
         """What is decided on it is forgotten with it."""
@@ -61,7 +61,7 @@ class Books:
         copied.fleet, copied.truth = self.fleet, self.truth
         copied.roster, copied.handovers, copied.orders = self.roster.copy(), self.handovers.copy(), self.orders.copy()
         copied.known, copied.cluster = dict(self.known), ClusterState(self.cluster.snapshot())
-        copied.touched, copied.told, copied._served = set(self.touched), list(self.told), dict(self._served)
+        copied.touched, copied._told, copied._served = set(self.touched), list(self._told), dict(self._served)
         copied.chunks, copied.gateway_since = dict(self.chunks), self.gateway_since
         copied._records, copied._words = list(self._records), list(self._words)
         copied._replies, copied._switches = list(self._replies), list(self._switches)
@@ -75,8 +75,9 @@ class Books:
             words=tuple(self._words),
             replies=tuple(self._replies),
             switches=tuple(self._switches),
+            events=tuple(self._told),
         )
-        self._records, self._words, self._replies, self._switches, self.told = [], [], [], [], []
+        self._records, self._words, self._replies, self._switches, self._told = [], [], [], [], []
         return step
 
     def write(self, *records: Record) -> None:
@@ -107,7 +108,7 @@ class Books:
     def tell(self, event: events.Event, now_s: float) -> None:
         """The planner's picture."""
         self.cluster.apply(event, now_s)
-        self.told.append(event)
+        self._told.append(event)
         session_id = getattr(event, "session_id", None)
         if session_id is not None:
             self.touched.add(session_id)

@@ -12,6 +12,7 @@ from runtime.journal.records import Record
 from runtime.transfer.messages import Migrating
 from runtime.worker.messages import Desired
 from runtime.worker.process.messages import AskInventory, Renew
+from scheduler.events import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,3 +40,4 @@ class Step:
     words: tuple[Word, ...] = ()
     replies: tuple[ToGateway, ...] = ()
     switches: tuple[Switch, ...] = ()
+    events: tuple[Event, ...] = ()  # as the planner's picture was told; for whoever writes down what happened

@@ -49,9 +49,16 @@ def chosen_fleet(given: Path | None, workers: int | None, state: Path) -> Path:
 
 
 def children_for(
-    fleet: Path, state: Path, http: str, model: str, environment: Mapping[str, str], *, quiet: bool
+    fleet: Path,
+    state: Path,
+    http: str,
+    model: str,
+    environment: Mapping[str, str],
+    *,
+    events: Path | None,
+    quiet: bool,
 ) -> tuple[Child, ...]:
-    """The gateway first: workers come and go, and clients stay. Raises `BadInputError`."""
+    """The gateway first: workers come and go, and clients stay. `events`: what is recorded. Raises `BadInputError`."""
     sockets = {name: f"ipc://{state / f'{name}.socket'}" for name in ("workers", "chunks", "gateway")}
     longest = max(map(len, sockets.values()))
     if longest > SOCKET_CHARACTERS_MAX:
@@ -78,6 +85,7 @@ def children_for(
         f"--worker-gateway={sockets['chunks']}",
         "--stop-workers",
         *worker_options,
+        *(() if events is None else (f"--record={events}",)),
         *silence,
     )
     return (

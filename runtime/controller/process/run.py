@@ -27,6 +27,8 @@ from runtime.controller.process.wires import Wires
 from runtime.controller.step import Step
 from runtime.gateway import messages as gate
 from runtime.journal.journal import Journal, JournalFullError
+from runtime.recording.drift import Drift
+from runtime.recording.recording import NotRecorded, Recording
 from runtime.worker.process.messages import Heartbeat, Hello
 from scheduler.epoch_plan_json import epoch_plan_json
 from scheduler.plan import Decision
@@ -44,6 +46,7 @@ class ControllerLoop:
         config: ControllerConfig,
         providing: Providing | None = None,
         *,
+        recording: Recording | None = None,
         say: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -53,6 +56,8 @@ class ControllerLoop:
         self._wires = Wires(config.workers, config.gateways, config.keys)
         self._journal = Journal.open(config.journal)
         self._providing: Providing = providing or Nobody()
+        self._recording: Recording = recording or NotRecorded()
+        self._drift = Drift(config.fleet)
         self._planning = PlanningProcess(config.fleet, config.planner, clock)
         self._stopping = False
         self._again: list[Happening] = []  # what could not be written, and nobody else repeats
@@ -64,6 +69,7 @@ class ControllerLoop:
         self._next_tick_s = self._next_plan_s = now_s
         self._next_epoch_s = now_s + config.fleet.epoch_s
         self._controller, begun = Controller.begin(config.fleet, self._journal.truth, now_s, config.settings)
+        self._recording.begun(self._journal.truth, begun, now_s)
         self._write([begun])
         self._say([begun])
         self._decide(self._providing.begin(self._journal.truth.workers), now_s)
@@ -101,6 +107,7 @@ class ControllerLoop:
         self._wires.close()
         self._providing.close()
         self._journal.close()
+        self._recording.close(self._clock(), stopped=self._stopping)
 
     def turn(self) -> None:
         """Wait for something to happen, at most until the next tick, and see to it."""
@@ -119,8 +126,10 @@ class ControllerLoop:
         for message in heard:
             if isinstance(message, Hello):
                 self._providing.said_hello(message.worker, message.incarnation)
+            elif isinstance(message, Heartbeat):
+                self._drift.hear(message, self._clock())
         happenings += self._providing.happened(self._journal.truth.workers)
-        for line in self._providing.news():
+        for line in (*self._providing.news(), *self._recording.news()):
             self._tell(line)
         now_s = self._clock()
         if now_s >= self._next_epoch_s:
@@ -153,6 +162,7 @@ class ControllerLoop:
         if not self._write(steps):
             return False
         self._controller = trial
+        self._recording.heard(happenings, steps, now_s)
         self._say(steps)
         return True
 
@@ -174,12 +184,14 @@ class ControllerLoop:
             for word in step.words:
                 self._wires.say(word, truth)
             for reply in step.replies:
-                told = reply
-                if self.is_full and isinstance(reply, gate.Status):
-                    told = msgspec.structs.replace(reply, accepts=False)
-                self._wires.reply(told)
+                self._wires.reply(self._completed(reply) if isinstance(reply, gate.Status) else reply)
             for switch in step.switches:
                 self._providing.switch(switch)
+
+    def _completed(self, status: gate.Status) -> gate.Status:
+        """With what the loop alone knows."""
+        counts = {**status.counts, **self._drift.counts()}
+        return msgspec.structs.replace(status, accepts=status.accepts and not self.is_full, counts=counts)
 
     def _ask(self, now_s: float) -> None:
         """A plan for the epoch that begins, or an early one for those who wait."""

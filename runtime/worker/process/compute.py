@@ -20,6 +20,7 @@ from runtime.worker.process.hearing import Hearing
 from runtime.worker.process.inbox import Inbox
 from runtime.worker.process.outbox import Outbox
 from runtime.worker.process.passes import Blamed
+from runtime.worker.process.rounds import RoundMeter
 from scheduler.cluster import SessionId
 
 TICK_S = 0.05  # between two looks at the deadlines of attempts, while there are some
@@ -44,7 +45,7 @@ class Pulse:
 
 
 class Compute:
-    """`run` is the thread; `stop` and `pulse` are for others."""
+    """`run` is the thread; `stop`, `pulse` and `meter` are for others."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Compute:
         self._stopping = threading.Event()
         self._next_tick_s = 0.0
         self.pulse = Pulse(begun_s=clock())
+        self.meter = RoundMeter(parts.model.passes_per_chunk)
 
     def stop(self) -> None:
         """Begin no more chunks; finish those in progress, in bounded time."""
@@ -132,9 +134,11 @@ class Compute:
         running = self._parts.seats.running
         if not running:
             return
+        begun_s = self._clock()
         ended = self._parts.passes.run(running)
         if ended.chunks and self._parts.device.device.type == "cuda":
             torch.cuda.current_stream(self._parts.device.device).synchronize()  # a chunk ends when its bytes are there
+        self.meter.passed(running, ended, begun_s, self._clock())
         seats = {seat.head.session: seat for seat in running}
         for chunk in ended.chunks:
             self._complete(chunk, seats[chunk.session])

@@ -21,6 +21,8 @@ PROTOCOL = 1
 MESSAGE_BYTES_MAX = 1 << 18  # to a worker: a longer one is counted and dropped
 FRAME_BYTES_MAX = 1 << 20  # and of an even longer one the socket does not take a byte: it closes the connection
 SESSIONS_MAX = 1024  # of one worker
+CONTENTS_TOLD_MAX = 32  # of passes, in one heartbeat
+CHUNKS_TOLD_MAX = 256  # in one heartbeat
 
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -107,6 +109,29 @@ class Hello(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     sent_s: float
 
 
+class RoundsOf(Struct, frozen=True, kw_only=True, array_like=True):
+    """Passes in which these sessions were computed together."""
+
+    content: Annotated[tuple[tuple[_Name, _Count], ...], Meta(max_length=256)]  # sessions by profile, by name
+    rounds: float  # passes, as a share of those that a chunk takes
+    seconds: float  # that they took
+
+
+class ChunksOf(Struct, frozen=True, kw_only=True, array_like=True):
+    """Chunks that were computed."""
+
+    profile: _Name
+    batch: _Count  # sessions in the pass in which they ended
+    seconds: Annotated[tuple[float, ...], Meta(max_length=CHUNKS_TOLD_MAX)]  # of each, from its first pass on
+
+
+class Computed(Struct, frozen=True, kw_only=True, array_like=True):
+    """How long computing took since the last heartbeat; what is lost with one is told no more."""
+
+    rounds: Annotated[tuple[RoundsOf, ...], Meta(max_length=CONTENTS_TOLD_MAX)] = ()
+    chunks: Annotated[tuple[ChunksOf, ...], Meta(max_length=CHUNKS_TOLD_MAX)] = ()
+
+
 class Heartbeat(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """The process lives. That it computes is proven by `turn` and the chunk numbers, which the compute thread moves."""
 
@@ -119,6 +144,7 @@ class Heartbeat(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     leased: bool
     dropped: int  # messages that were malformed or too long
     chunks: tuple[tuple[str, int], ...]  # session, number of its next chunk
+    computed: Computed = Computed()  # the one part that is no absolute: whoever adds up counts each `sent_s` once
 
 
 class Said(Struct, frozen=True, kw_only=True, array_like=True, tag=True):

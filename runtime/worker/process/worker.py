@@ -229,6 +229,7 @@ class Worker:
             leased=pulse.leased,
             dropped=dropped,
             chunks=pulse.chunks,
+            computed=self._compute.meter.take(),
         )
 
     def _tell_all(self, question: int) -> None:
