@@ -5,13 +5,14 @@ Decides how truth, workers and the planner's picture of the fleet change togethe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from msgspec.structs import replace as with_fields
 
 from runtime.controller.handovers import Handovers
 from runtime.controller.orders import Orders
+from runtime.controller.owners import Owners
 from runtime.controller.roster import Roster
 from runtime.controller.step import Step, Switch, Word
 from runtime.gateway.messages import Serving, ToGateway
@@ -48,6 +49,8 @@ class Books:
         self.touched: set[str] = set()  # sessions of which a gateway may have to hear
         self.chunks: dict[str, int] = {}  # of each session's next chunk, as its owner has told in this lineage
         self.gateway_since = 0  # of the last gateway that was told everything
+        self.owners = Owners(truth)
+        self._waits: dict[str, float] = {}  # sessions that wait for a GPU: since when
         self._served: dict[str, Serving] = {}  # as the gateway has it
         self._records: list[Record] = []
         self._words: list[Word] = []
@@ -63,6 +66,7 @@ class Books:
         copied.known, copied.cluster = dict(self.known), ClusterState(self.cluster.snapshot())
         copied.touched, copied._told, copied._served = set(self.touched), list(self._told), dict(self._served)
         copied.chunks, copied.gateway_since = dict(self.chunks), self.gateway_since
+        copied.owners, copied._waits = self.owners.copy(), dict(self._waits)
         copied._records, copied._words = list(self._records), list(self._words)
         copied._replies, copied._switches = list(self._replies), list(self._switches)
         return copied
@@ -81,7 +85,8 @@ class Books:
         return step
 
     def write(self, *records: Record) -> None:
-        self.truth = after(self.truth, records)
+        before, self.truth = self.truth, after(self.truth, records)
+        self.owners.follow(records, before, self.truth)
         self._records += records
 
     def take(self, step: Step) -> tuple[Record, ...]:
@@ -112,6 +117,10 @@ class Books:
         session_id = getattr(event, "session_id", None)
         if session_id is not None:
             self.touched.add(session_id)
+            self._note_wait(session_id)
+        elif isinstance(event, events.GpuLost | events.GpuStopped):
+            for name in self.cluster.sessions:
+                self._note_wait(name)
 
     def session(self, session_id: str) -> Session | None:
         """As the planner sees it."""
@@ -149,8 +158,7 @@ class Books:
 
     def _news(self) -> list[ToGateway]:
         """Of sessions that are not where, or with whom, the gateway believes them to be."""
-        news = list[ToGateway]()
-        waiting: dict[str, int] | None = None
+        news, positions = list[ToGateway](), self.positions() if self.touched & self._waits.keys() else {}
         for session_id in sorted(self.touched):
             owned = self.truth.sessions.get(session_id)
             if owned is None:
@@ -159,19 +167,29 @@ class Books:
                 continue
             if owned.worker is None:  # another lineage begins at 0
                 self.chunks.pop(session_id, None)
-            if waiting is None:
-                waiting = self.positions()
-            serving = self._serving(session_id, owned, waiting.get(session_id, 0))
+            serving = self._serving(session_id, owned, positions.get(session_id, 0))
             if self._served.get(session_id) != serving:
                 self._served[session_id] = serving
                 news.append(with_fields(serving, chunk_number=self.chunks.get(session_id, 0)))
         self.touched.clear()
         return news
 
+    @property
+    def waiting(self) -> Collection[str]:
+        """Sessions that wait for a GPU."""
+        return self._waits.keys()
+
     def positions(self) -> dict[str, int]:
         """How many wait before each session that waits: in the order in which they began to."""
-        waits = [(s.since_s, name) for name, s in self.cluster.sessions.items() if s.status == "waiting"]
-        return {name: place for place, (_, name) in enumerate(sorted(waits))}
+        waits = sorted((since_s, session_id) for session_id, since_s in self._waits.items())
+        return {session_id: place for place, (_, session_id) in enumerate(waits)}
+
+    def _note_wait(self, session_id: str) -> None:
+        session = self.session(session_id)
+        if session is not None and session.status == "waiting":
+            self._waits[session_id] = session.since_s
+        else:
+            self._waits.pop(session_id, None)
 
     def _serving(self, session_id: str, owned: Owned, position: int) -> Serving:
         session = self.session(session_id)

@@ -24,9 +24,9 @@ from runtime.transfer.messages import MigrationReport, Side
 from runtime.worker import messages as said
 from runtime.worker.messages import Close
 from runtime.worker.process.lease import LEASE_S
-from runtime.worker.process.messages import FromWorker, Heartbeat, Held, Inventory, Said
+from runtime.worker.process.messages import FromWorker, Goodbye, Heartbeat, Held, Hello, Inventory, Said
 from scheduler import events
-from scheduler.cluster import Session, Snapshot
+from scheduler.cluster import Session, SessionId, Snapshot
 from scheduler.fleet import Fleet
 from scheduler.plan import Decision
 
@@ -126,16 +126,25 @@ class Controller:
     @property
     def waiting(self) -> int:
         """Sessions that wait for a GPU and are not on their way to one."""
-        cluster = self._books.cluster
-        return sum(s.status == "waiting" and name not in cluster.moves for name, s in cluster.sessions.items())
+        return sum(SessionId(name) not in self._books.cluster.moves for name in self._books.waiting)
 
     def snapshot(self) -> Snapshot:
         """What the next plan is made for."""
         return self._books.cluster.snapshot()
 
+    def beat(self, heartbeat: Heartbeat, now_s: float) -> Step:
+        """As `handle`, but nothing is to be written: it can be decided without a copy."""
+        books = self._books
+        step = books.roster.said(heartbeat, now_s)
+        if books.roster.knows(heartbeat.worker, heartbeat.incarnation):
+            books.computes(heartbeat.worker, heartbeat.chunks)
+        return step
+
     def handle(self, happening: Happening, now_s: float) -> Step:
         """One thing that has happened."""
-        if isinstance(happening, FromWorker):
+        if isinstance(happening, Heartbeat):
+            self._books.take(self.beat(happening, now_s))
+        elif isinstance(happening, FromWorker):
             self._worker(happening, now_s)
         elif isinstance(happening, gate.FromGateway):
             self._gateway(happening, now_s)
@@ -186,12 +195,10 @@ class Controller:
             self._status_s = now_s
             books.reply(self._status(now_s))
 
-    def _worker(self, message: FromWorker, now_s: float) -> None:
+    def _worker(self, message: Hello | Said | Inventory | Goodbye, now_s: float) -> None:
         books = self._books
         self._roster(books.roster.said(message, now_s), now_s)
         match message:
-            case Heartbeat() if books.roster.knows(message.worker, message.incarnation):
-                books.computes(message.worker, message.chunks)
             case Said() if books.roster.knows(message.worker, message.incarnation):
                 self._report(message.worker, message.report, now_s)
             case Inventory() if self._counts(message):
@@ -255,7 +262,7 @@ class Controller:
 
     def _left(self, record: Left, now_s: float) -> None:
         books, worker = self._books, record.worker
-        touched = {name for name, owned in books.truth.sessions.items() if owned.worker == worker}
+        touched = set(books.owners.of(worker))
         touched |= {p.session_id for p in books.handovers.under_way if p.side(worker) is not None}
         books.write(record)
         self._take(books.handovers.left(books.truth, worker, now_s), now_s)
@@ -295,10 +302,10 @@ class Controller:
         for held in inventory.sessions:
             self._holds(worker, held, now_s)
         there = {held.session_id for held in inventory.sessions}
-        for session_id, owned in list(books.truth.sessions.items()):
+        for session_id in sorted(books.owners.of(worker) - there):
             asked_later = inventory.question > books.known[session_id].placed_at
             unopened = isinstance(books.orders.of(worker, session_id), said.Open)
-            if owned.worker == worker and session_id not in there and asked_later and not unopened:
+            if asked_later and not unopened:
                 self._sessions.lose(session_id, "its worker does not hold it", now_s)
                 self._execution.dropped(session_id)
 
@@ -324,8 +331,9 @@ class Controller:
             return
         active = known.active if known.heard else held.active
         books.known[held.session_id] = replace(known, active=active, state=held.state)
-        flies = any(str(flight.move.session_id) == held.session_id for flight in self._execution.flights)
-        if not flies and not _agrees(books.session(held.session_id), held, active=active):
+        if not self._execution.is_flying(held.session_id) and not _agrees(
+            books.session(held.session_id), held, active=active
+        ):
             draw(books, held.session_id, now_s)
 
     def _await_deliveries(self) -> None:

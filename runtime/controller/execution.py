@@ -54,6 +54,10 @@ class Execution:
         copied._flights, copied._later, copied._wave = dict(self._flights), deque(self._later), self._wave
         return copied
 
+    def is_flying(self, session_id: str) -> bool:
+        """A move of it has begun and not ended."""
+        return session_id in self._flights
+
     @property
     def flights(self) -> tuple[Flight, ...]:
         return tuple(self._flights.values())
@@ -68,8 +72,10 @@ class Execution:
         """The next wave begins if the last one has ended."""
         while self._later and not any(flight.wave == self._wave for flight in self._flights.values()):
             self._wave += 1
+            rooms = Rooms(self._books)
             for move in self._later.popleft():
-                if self._applies(move) and self._has_room(move):
+                if self._applies(move) and rooms.has_room(move):
+                    rooms.fill(move)
                     self._begin(move, now_s)
 
     def moved(self, worker: str, session_id: str, state: str, now_s: float) -> None:
@@ -184,19 +190,6 @@ class Execution:
             reason="drain",
         )
 
-    def _has_room(self, move: Move) -> bool:
-        """For one more state, counting what is there and what is on its way."""
-        books, session = self._books, self._books.session(move.session_id)
-        assert session is not None, "it applies"
-        on_gpu, on_node = held_mib(books.cluster.snapshot(), books.fleet)
-        size = state_mib(books.fleet, session.profile)
-        if move.target is not None:
-            gpu_type = books.cluster.gpus[move.target].gpu_type
-            return on_gpu.get(move.target, 0) + size <= room_mib(books.fleet, gpu_type)
-        assert move.target_node is not None, "an offload has a node"
-        room = host_room_mib(books.fleet, move.target_node)
-        return room is None or on_node.get(move.target_node, 0) + size <= room
-
     def _receives(self, target: GpuId | None) -> bool:
         assert target is not None, "only offloads have no target"
         return self._books.is_there(target) and self._books.cluster.gpus[target].status == "ready"
@@ -281,6 +274,35 @@ class Execution:
         self._books.tell(events.MoveFailed(session_id=SessionId(session_id)), now_s)
         if flight.move.kind == "resume" and flight.stage == "handing over":
             draw(self._books, session_id, now_s)
+
+
+class Rooms:
+    """Memory in GPUs and hosts, counting what is there and what is on its way; `fill` counts a move that begins."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._on_gpu, self._on_node = held_mib(books.cluster.snapshot(), books.fleet)
+
+    def has_room(self, move: Move) -> bool:
+        """For one more state where it goes."""
+        fleet, size_mib = self._books.fleet, self._size_mib(move)
+        if move.target is not None:
+            gpu_type = self._books.cluster.gpus[move.target].gpu_type
+            return self._on_gpu.get(move.target, 0) + size_mib <= room_mib(fleet, gpu_type)
+        assert move.target_node is not None, "an offload has a node"
+        room = host_room_mib(fleet, move.target_node)
+        return room is None or self._on_node.get(move.target_node, 0) + size_mib <= room
+
+    def fill(self, move: Move) -> None:
+        if move.target is not None:
+            self._on_gpu[move.target] = self._on_gpu.get(move.target, 0) + self._size_mib(move)
+        elif move.target_node is not None:
+            self._on_node[move.target_node] = self._on_node.get(move.target_node, 0) + self._size_mib(move)
+
+    def _size_mib(self, move: Move) -> int:
+        session = self._books.session(move.session_id)
+        assert session is not None, "it applies"
+        return state_mib(self._books.fleet, session.profile)
 
 
 def _is_where_thought(move: Move, session: Session) -> bool:

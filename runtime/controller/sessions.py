@@ -145,7 +145,7 @@ class Sessions:
         if len(books.truth.sessions) >= admission.sessions_max:
             reason = f"{admission.sessions_max} sessions are there, and no more may be"
             return _refused(wanted, "full", reason, admission.retry_after_s)
-        waiting = sum(session.status == "waiting" for session in books.cluster.sessions.values())
+        waiting = len(books.waiting)
         if waiting >= admission.waiting_max:
             return _refused(wanted, "full", f"{waiting} sessions wait for a GPU", admission.retry_after_s)
         return None

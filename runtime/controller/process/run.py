@@ -148,9 +148,12 @@ class ControllerLoop:
         self._ask(now_s)
 
     def _decide(self, happenings: Sequence[Happening], now_s: float) -> None:
-        """All at once; one by one where the disk has no room for what is to be written."""
+        """All at once; one by one where the disk has no room for what is to be written. Heartbeats write nothing."""
+        beats = [happening for happening in happenings if isinstance(happening, Heartbeat)]
+        self._say([self._controller.beat(beat, now_s) for beat in beats])
+        happenings = [happening for happening in happenings if not isinstance(happening, Heartbeat)]
         happenings, self._again = [*self._again, *happenings], []
-        if self._decided(happenings, now_s):
+        if not happenings or self._decided(happenings, now_s):
             return
         for happening in happenings:
             if not self._decided([happening], now_s) and isinstance(happening, _UNREPEATED):
@@ -200,7 +203,7 @@ class ControllerLoop:
         if self._epoch_begins:
             self._epoch_begins = False
             seconds, early = self._config.planning_share * self._config.fleet.epoch_s, False
-        elif self._controller.waiting and not self._hopeless and now_s >= self._next_plan_s:
+        elif now_s >= self._next_plan_s and not self._hopeless and self._controller.waiting:
             seconds, early = self._config.early_s, True
         else:
             return
