@@ -14,6 +14,7 @@ import typer
 from runtime.cli.devices import demand_parts
 from runtime.cli.errors import told
 from runtime.cli.long_running import stop_on_signals, teller
+from traces.errors import BadInputError
 
 _EPILOG = (
     "Example: epochal serve --workers 4; then open the address that it names. Everything stays on this machine. "
@@ -32,17 +33,38 @@ def serve_command(
     http: Annotated[str, typer.Option(help="Where clients come: HOST:PORT.")] = "127.0.0.1:8000",
     state: Annotated[Path, typer.Option(help="Folder of the journal and of what runs here.")] = Path("epochal-state"),
     model: Annotated[Literal["transformer", "emulated"], typer.Option(help="What makes the chunks.")] = "transformer",
+    mode: Annotated[
+        Literal["execute", "approve", "advise"],
+        typer.Option(help="What becomes of plans: carried out, only once an operator has approved, or only shown."),
+    ] = "execute",
+    admin_token_file: Annotated[
+        Path | None, typer.Option(help="Holds the operator's token; default: nobody may read or approve plans.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
 ) -> None:
     """Serve sessions on this machine: a gateway, a controller and its workers."""
     with told():
         demand_parts()
-        from runtime.serving.plan_of_processes import children_for, chosen_fleet
+        from runtime.gateway.config import read_admin_token
+        from runtime.serving.plan_of_processes import Serving, children_for, chosen_fleet
         from runtime.serving.supervisor import Supervisor
 
+        if admin_token_file is not None:
+            read_admin_token(admin_token_file)
+        elif mode == "approve":
+            raise BadInputError.of("--mode", "approve needs an operator: give --admin-token-file")
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = chosen_fleet(fleet, workers, state)
-        children = children_for(path, state.resolve(), http, model, os.environ, quiet=quiet)
+        serving = Serving(
+            fleet=path,
+            state=state.resolve(),
+            http=http,
+            model=model,
+            mode=mode,
+            admin_token_file=admin_token_file,
+            quiet=quiet,
+        )
+        children = children_for(serving, os.environ)
         supervisor = Supervisor(children, teller(quiet=quiet))
         stop_on_signals(supervisor.stop)
         raise SystemExit(supervisor.run())
