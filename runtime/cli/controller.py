@@ -39,6 +39,10 @@ def controller_command(
     worker_option: Annotated[
         list[str] | None, typer.Option(help="For each worker that is started here, as --model=emulated; repeatable.")
     ] = None,
+    mode: Annotated[
+        Literal["execute", "approve", "advise"],
+        typer.Option(help="What becomes of plans: carried out, only once an operator has approved, or only shown."),
+    ] = "execute",
     keys: Annotated[
         Path | None, typer.Option(help="Folder of CURVE certificates, as epochal keys makes it, if others may connect.")
     ] = None,
@@ -55,6 +59,7 @@ def controller_command(
     with told(), parts_are_there():
         import zmq
 
+        from runtime.controller.controller import ControllerSettings
         from runtime.controller.process.config import ControllerConfig
         from runtime.controller.process.local import LocalWorkers
         from runtime.controller.process.providing import Nobody, Provided, Providing
@@ -66,7 +71,12 @@ def controller_command(
         loaded = load_fleet(fleet)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = ControllerConfig(
-            fleet=loaded, journal=state / "journal.sqlite", workers=workers, gateways=gateways, keys=keys
+            fleet=loaded,
+            journal=state / "journal.sqlite",
+            workers=workers,
+            gateways=gateways,
+            keys=keys,
+            settings=ControllerSettings(mode=mode),
         )
         recording = None
         if record is not None:

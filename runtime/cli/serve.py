@@ -14,6 +14,7 @@ import typer
 from runtime.cli.devices import demand_parts
 from runtime.cli.errors import told
 from runtime.cli.long_running import stop_on_signals, teller
+from traces.errors import BadInputError
 
 _EPILOG = (
     "Example: epochal serve --workers 4; then open the address that it names. Everything stays on this machine. "
@@ -37,18 +38,39 @@ def serve_command(
         Path | None, typer.Option(help="Where what happens is written down; default: events.jsonl in --state.")
     ] = None,
     no_record: Annotated[bool, typer.Option("--no-record", help="Write down nothing but the journal.")] = False,
+    mode: Annotated[
+        Literal["execute", "approve", "advise"],
+        typer.Option(help="What becomes of plans: carried out, only once an operator has approved, or only shown."),
+    ] = "execute",
+    admin_token_file: Annotated[
+        Path | None, typer.Option(help="Holds the operator's token; default: nobody may read or approve plans.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
 ) -> None:
     """Serve sessions on this machine: a gateway, a controller and its workers."""
     with told():
         demand_parts()
-        from runtime.serving.plan_of_processes import children_for, chosen_fleet
+        from runtime.gateway.config import read_admin_token
+        from runtime.serving.plan_of_processes import Serving, children_for, chosen_fleet
         from runtime.serving.supervisor import Supervisor
 
+        if admin_token_file is not None:
+            read_admin_token(admin_token_file)
+        elif mode == "approve":
+            raise BadInputError.of("--mode", "approve needs an operator: give --admin-token-file")
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = chosen_fleet(fleet, workers, state)
-        events = None if no_record else (record or state / "events.jsonl").resolve()
-        children = children_for(path, state.resolve(), http, model, os.environ, events=events, quiet=quiet)
+        serving = Serving(
+            fleet=path,
+            state=state.resolve(),
+            http=http,
+            model=model,
+            mode=mode,
+            admin_token_file=admin_token_file,
+            events=None if no_record else (record or state / "events.jsonl").resolve(),
+            quiet=quiet,
+        )
+        children = children_for(serving, os.environ)
         supervisor = Supervisor(children, teller(quiet=quiet))
         stop_on_signals(supervisor.stop)
         raise SystemExit(supervisor.run())

@@ -6,7 +6,7 @@ Decides how truth, workers and the planner's picture of the fleet change togethe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from msgspec.structs import replace as with_fields
 
@@ -15,6 +15,7 @@ from runtime.controller.orders import Orders
 from runtime.controller.owners import Owners
 from runtime.controller.roster import Roster
 from runtime.controller.step import Step, Switch, Word
+from runtime.controller.tally import Tally
 from runtime.gateway.messages import Serving, ToGateway
 from runtime.journal.records import Record
 from runtime.journal.rules import after
@@ -24,6 +25,8 @@ from scheduler import events
 from scheduler.cluster import GpuId, Session, SessionId
 from scheduler.cluster_state import ClusterState, all_off
 from scheduler.fleet import Fleet
+
+VERSIONS = 1_000_000_000  # of plans, for each controller: what is said of one never means another controller's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +48,8 @@ class Books:
         self.fleet, self.truth, self.roster, self.handovers = fleet, truth, roster, handovers
         self.orders = Orders()
         self.known: dict[str, Known] = {}
-        self.cluster = ClusterState(all_off(fleet))
+        self.cluster = ClusterState(replace(all_off(fleet), version=truth.controller_epoch * VERSIONS))
+        self.tally = Tally()
         self.touched: set[str] = set()  # sessions of which a gateway may have to hear
         self.chunks: dict[str, int] = {}  # of each session's next chunk, as its owner has told in this lineage
         self.gateway_since = 0  # of the last gateway that was told everything
@@ -64,6 +68,7 @@ class Books:
         copied.fleet, copied.truth = self.fleet, self.truth
         copied.roster, copied.handovers, copied.orders = self.roster.copy(), self.handovers.copy(), self.orders.copy()
         copied.known, copied.cluster = dict(self.known), ClusterState(self.cluster.snapshot())
+        copied.tally = self.tally.copy()
         copied.touched, copied._told, copied._served = set(self.touched), list(self._told), dict(self._served)
         copied.chunks, copied.gateway_since = dict(self.chunks), self.gateway_since
         copied.owners, copied._waits = self.owners.copy(), dict(self._waits)

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
+from runtime.controller.approval import Approval
 from runtime.controller.books import Books, Known
 from runtime.controller.execution import Execution
 from runtime.controller.handovers import Handovers, Part
@@ -28,7 +31,7 @@ from runtime.worker.process.messages import FromWorker, Goodbye, Heartbeat, Held
 from scheduler import events
 from scheduler.cluster import Session, SessionId, Snapshot
 from scheduler.fleet import Fleet
-from scheduler.plan import Decision
+from scheduler.plan import Decision, Plan
 
 ORPHAN_S = 60.0  # for how long a worker may hold what nobody knows before it is told to forget it
 STATUS_S = 0.5
@@ -53,9 +56,11 @@ class Available:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """The answer of a policy."""
+    """The answer of a policy. `early`: between two epochs. `made_s`: the time of the snapshot that it is for."""
 
     decision: Decision
+    early: bool = False
+    made_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,7 @@ class ControllerSettings:
 
     admission: Admission = field(default_factory=Admission)
     lease_s: float = LEASE_S
+    mode: gate.Mode = "execute"
 
 
 class Controller:
@@ -86,6 +92,7 @@ class Controller:
         self._books, self._settings = books, settings
         self._sessions = Sessions(books, settings.admission)
         self._execution, self._power = Execution(books), Power(books)
+        self._approval = Approval(settings.mode)
         self._orphans: dict[tuple[str, str], float] = {}  # by worker and session: since when they are seen
         self._status_s = float("-inf")
 
@@ -111,6 +118,7 @@ class Controller:
         """What is decided on it is forgotten with it."""
         copied = Controller(self._books.copy(), self._settings)
         copied._execution = self._execution.copy(copied._books)
+        copied._approval = self._approval.copy()
         copied._orphans, copied._status_s = dict(self._orphans), self._status_s
         return copied
 
@@ -127,6 +135,15 @@ class Controller:
     def waiting(self) -> int:
         """Sessions that wait for a GPU and are not on their way to one."""
         return sum(SessionId(name) not in self._books.cluster.moves for name in self._books.waiting)
+
+    @property
+    def approval(self) -> Approval:
+        """What has become of the last plans; to be looked at."""
+        return self._approval
+
+    def begins(self, plan: Plan) -> bool:
+        """Whether any move of it begins without an operator."""
+        return bool(self._approval.at_once(plan, self._books.cluster.gpus).moves)
 
     def snapshot(self) -> Snapshot:
         """What the next plan is made for."""
@@ -163,20 +180,39 @@ class Controller:
             case Available():
                 self._power.available(happening.worker, now_s)
             case Planned():
-                self._planned(happening.decision, now_s)
+                self._planned(happening, now_s)
             case EpochOver():
                 books.tell(events.EpochEnded(), now_s)
             case Ticked():
                 self._ticked(now_s)
 
-    def _planned(self, decision: Decision, now_s: float) -> None:
+    def _planned(self, planned: Planned, now_s: float) -> None:
         """Of a snapshot that may be old by now: what does not apply is passed over."""
-        if decision.plan.version < self._books.cluster.snapshot().version:
+        books, decision, plan = self._books, planned.decision, planned.decision.plan
+        if plan.version < books.cluster.snapshot().version:
             return
-        self._power.follow(decision.plan.gpus, now_s)
+        books.tally.planned(decision.report, planned.made_s)
+        goes = self._approval.at_once(plan, books.cluster.gpus)
+        counts = self._approval.planned(plan, books.cluster.gpus, early=planned.early, busy=self._execution.is_busy)
+        self._power.follow(goes.aims, now_s)
         for event in decision.events:
-            self._books.tell(event, now_s)
-        self._execution.follow(decision.plan, now_s)
+            if counts or not isinstance(event, events.PlanIssued):
+                books.tell(event, now_s)
+        if self._approval.mode == "execute":
+            self._execution.follow(plan, now_s)
+        else:
+            self._execution.begin(goes.moves, now_s)
+
+    def _ruled(self, question: gate.Ask, now_s: float) -> None:
+        """An operator approves or rejects a plan; nothing of that is written down: a restart plans anew."""
+        assert question.about in ("approve", "reject")
+        version = -1 if question.version is None else question.version
+        ruling = self._approval.rule(version, question.about)
+        if ruling.plan is not None:
+            self._power.follow(ruling.plan.gpus, now_s)
+            self._execution.follow(ruling.plan, now_s)
+        body = None if ruling.refused else msgspec.json.encode(self._approval.standings[version])
+        self._books.reply(gate.Answer(question=question.question, body=body, refused=ruling.refused))
 
     def _ticked(self, now_s: float) -> None:
         books = self._books
@@ -244,6 +280,8 @@ class Controller:
                 if owned is not None and owned.lineage == message.lineage:
                     taken = books.handovers.chunks_taken(books.truth, message.session_id, message.up_to, now_s)
                     self._take(taken, now_s)
+            case gate.Ask(about="approve" | "reject"):
+                self._ruled(message, now_s)
             case gate.Ask():
                 pass  # whoever runs this has the plans
 
@@ -352,6 +390,7 @@ class Controller:
         for gpu in books.cluster.gpus.values():
             key = f'epochal_gpus{{state="{gpu.status}",type="{gpu.gpu_type}"}}'
             counts[key] = counts.get(key, 0.0) + 1.0
+        counts |= books.tally.counts(books.fleet, now_s)
         return gate.Status(
             controller_epoch=books.truth.controller_epoch,
             sent_s=now_s,
@@ -360,6 +399,8 @@ class Controller:
             retry_after_s=self._settings.admission.retry_after_s,
             counts=counts,
             told=books.gateway_since,
+            mode=self._approval.mode,
+            proposal=self._approval.proposal,
         )
 
 

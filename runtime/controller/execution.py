@@ -35,7 +35,9 @@ class Flight:
     move: Move
     wave: int  # of all that ever began
     stage: Stage
+    since_s: float  # when this stage began
     attempt: int = 0
+    state_bytes: int = 0  # that are handed over
     active: bool = True  # what its target was told that its client wants
 
 
@@ -62,6 +64,11 @@ class Execution:
     def flights(self) -> tuple[Flight, ...]:
         return tuple(self._flights.values())
 
+    @property
+    def is_busy(self) -> bool:
+        """Moves of the last plan are still to begin."""
+        return bool(self._later)
+
     def follow(self, plan: Plan, now_s: float) -> None:
         """The plan replaces the one before; moves under way go on."""
         self._later = deque(_waves(plan.moves))
@@ -72,11 +79,15 @@ class Execution:
         """The next wave begins if the last one has ended."""
         while self._later and not any(flight.wave == self._wave for flight in self._flights.values()):
             self._wave += 1
-            rooms = Rooms(self._books)
-            for move in self._later.popleft():
-                if self._applies(move) and rooms.has_room(move):
-                    rooms.fill(move)
-                    self._begin(move, now_s)
+            self.begin(self._later.popleft(), now_s)
+
+    def begin(self, moves: Iterable[Move], now_s: float) -> None:
+        """Now, and without a plan; what does not apply is passed over."""
+        rooms = Rooms(self._books)
+        for move in moves:
+            if self._applies(move) and rooms.has_room(move):
+                rooms.fill(move)
+                self._begin(move, now_s)
 
     def moved(self, worker: str, session_id: str, state: str, now_s: float) -> None:
         """A worker says in which state a session of its own is."""
@@ -89,6 +100,7 @@ class Execution:
             case "resuming" if state in _RESTS and flight.move.target == worker:
                 self._ended(session_id, now_s)
             case "resuming" if state in _RESTS:
+                self._books.tally.offloaded("to_device", now_s - flight.since_s)
                 self._hand_over(flight, now_s)
             case "suspending" if state == "suspended":
                 self._ended(session_id, now_s)
@@ -110,7 +122,9 @@ class Execution:
 
     def dropped(self, session_id: str) -> None:
         """The session is gone, or the picture of it was drawn anew: nothing is under way any more."""
-        self._flights.pop(session_id, None)
+        flight = self._flights.pop(session_id, None)
+        if flight is not None and flight.stage == "handing over":
+            self._books.tally.migrated("dropped", flight.move.reason)
 
     def evacuate(self, now_s: float) -> None:
         """States in the host memory of a GPU that is to be emptied would end with it: one after another moves on."""
@@ -204,20 +218,20 @@ class Execution:
                 self._open(move, now_s)
             case "resume":
                 assert owner is not None
-                self._fly(Flight(move=move, wave=self._wave, stage="resuming"))
+                self._fly(Flight(move=move, wave=self._wave, stage="resuming", since_s=now_s))
                 books.order(owner, Resume(session_id=session_id), now_s)
             case "offload":
                 assert owner is not None
-                self._fly(Flight(move=move, wave=self._wave, stage="suspending"))
+                self._fly(Flight(move=move, wave=self._wave, stage="suspending", since_s=now_s))
                 books.order(owner, Suspend(session_id=session_id), now_s)
             case "migrate":
-                self._hand_over(Flight(move=move, wave=self._wave, stage="handing over"), now_s)
+                self._hand_over(Flight(move=move, wave=self._wave, stage="handing over", since_s=now_s), now_s)
 
     def _open(self, move: Move, now_s: float) -> None:
         books, session_id, worker = self._books, str(move.session_id), str(move.target)
         books.write(Placed(session_id=session_id, worker=worker))
         books.known[session_id] = replace(books.known[session_id], state="", placed_at=books.roster.question)
-        self._fly(Flight(move=move, wave=self._wave, stage="opening"))
+        self._fly(Flight(move=move, wave=self._wave, stage="opening", since_s=now_s))
         owned = books.truth.sessions[session_id]
         state_bytes = self._state_bytes(worker, owned.profile)
         if state_bytes is None:
@@ -243,7 +257,8 @@ class Execution:
                 books.truth, session_id, target, state_bytes=state_bytes, active=active, way=way, now_s=now_s
             )
         )
-        self._fly(replace(flight, stage="handing over", attempt=attempt, active=active))
+        begun = replace(flight, stage="handing over", since_s=now_s, attempt=attempt, state_bytes=state_bytes)
+        self._fly(replace(begun, active=active))
 
     def _state_bytes(self, worker: str, profile: str) -> int | None:
         present = self._books.roster.present.get(worker)
@@ -265,13 +280,25 @@ class Execution:
         self._ended(session_id, now_s)
 
     def _ended(self, session_id: str, now_s: float) -> None:
-        del self._flights[session_id]
+        flight = self._flights.pop(session_id)
+        seconds, tally = now_s - flight.since_s, self._books.tally
+        match flight.stage:
+            case "handing over":
+                tally.migrated("done", flight.move.reason, seconds, flight.state_bytes)
+            case "resuming":
+                tally.offloaded("to_device", seconds)
+            case "suspending":
+                tally.offloaded("to_host", seconds)
+            case "opening":
+                pass
         self._books.tell(events.MoveEnded(session_id=SessionId(session_id)), now_s)
 
     def _failed(self, session_id: str, now_s: float) -> None:
         """The state is where it was; where it went half of the way, the picture shows that."""
         flight = self._flights.pop(session_id)
         self._books.tell(events.MoveFailed(session_id=SessionId(session_id)), now_s)
+        if flight.stage == "handing over":
+            self._books.tally.migrated("failed", flight.move.reason)
         if flight.move.kind == "resume" and flight.stage == "handing over":
             draw(self._books, session_id, now_s)
 

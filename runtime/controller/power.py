@@ -25,8 +25,7 @@ class Power:
     def begin(self, now_s: float) -> None:
         """Who is there is ready, and of each pool as many are started as are always to be there."""
         for worker in self._books.truth.workers:
-            if self._books.is_gpu(worker):
-                self._books.tell(events.GpuReady(gpu_id=GpuId(worker)), now_s)
+            self.joined(worker, now_s)
         for index, pool in enumerate(self._books.fleet.pools):
             mine = [gpu for gpu in self._books.cluster.gpus.values() if _pool_of(gpu) == index]
             on = sum(gpu.status in _ON for gpu in mine)
@@ -51,10 +50,12 @@ class Power:
     def joined(self, worker: str, now_s: float) -> None:
         """It can be used; also one that was not expected, which costs as much."""
         if self._books.is_gpu(worker):
+            self._books.tally.gpu_on(self._books.cluster.gpus[GpuId(worker)], now_s)
             self._books.tell(events.GpuReady(gpu_id=GpuId(worker)), now_s)
 
     def left(self, worker: str, now_s: float) -> None:
         """Unless it was to stop, it is lost until it can be started again."""
+        self._books.tally.gpu_off(worker, now_s)
         if self._books.is_gpu(worker) and self._books.cluster.gpus[GpuId(worker)].status in _ON:
             self._books.tell(events.GpuLost(gpu_id=GpuId(worker)), now_s)
 
@@ -65,6 +66,7 @@ class Power:
 
     def _start(self, gpu: Gpu, now_s: float) -> None:
         ready_s = now_s + self._books.fleet.gpu_types[gpu.gpu_type].startup_s
+        self._books.tally.gpu_on(gpu, now_s)
         self._books.tell(events.GpuStarting(gpu_id=gpu.gpu_id, ready_s=ready_s), now_s)
         self._books.switch(gpu.gpu_id, on=True)
 
@@ -73,6 +75,8 @@ class Power:
             if gpu.status == "ready":
                 self._books.tell(events.GpuDraining(gpu_id=gpu.gpu_id), now_s)
             return
+        if gpu.gpu_id not in self._books.truth.workers:  # else it is paid for until it has left
+            self._books.tally.gpu_off(gpu.gpu_id, now_s)
         self._books.tell(events.GpuStopped(gpu_id=gpu.gpu_id), now_s)
         self._books.switch(gpu.gpu_id, on=False)
 

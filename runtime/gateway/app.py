@@ -25,20 +25,26 @@ from runtime.gateway.bodies import (
     CreatedBody,
     ErrorBody,
     ErrorFact,
+    ListedBody,
+    RulingBody,
     SessionBody,
+    SessionsBody,
     fact_of,
 )
 from runtime.gateway.desk import Turned
 from runtime.gateway.doorway import CREATE_PATH, Doorway, answer_of, headers_of
 from runtime.gateway.gateway import Gateway
+from runtime.gateway.messages import Answer
 from runtime.gateway.session import Session
 from runtime.gateway.tokens import Scope
 from runtime.worker.messages import Text
 
+PAGE_MAX = 1000
 _BEARER = HTTPBearer(auto_error=False, description="The token of the session, or the operator's.")
 _Token = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 _SessionId = Annotated[str, Path(min_length=1, max_length=256)]
-_Epoch = Annotated[int, Path(ge=0, le=2**63 - 1)]
+_Version = Annotated[int, Path(ge=0, le=2**63 - 1)]
+_Page = Annotated[int, Query(ge=1, le=PAGE_MAX, description="Sessions at most.")]
 _PLAIN = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
 
@@ -62,7 +68,7 @@ def make_app(gateway: Gateway) -> FastAPI:
     app.add_middleware(Doorway, gateway=gateway)
     _tell_errors(app)
     _add_sessions(app, gateway)
-    _add_plans(app, gateway)
+    _add_operator(app, gateway)
     _add_health(app, gateway)
     return app
 
@@ -162,36 +168,81 @@ def _found(gateway: Gateway, session_id: str, token: _Token, scope: Scope) -> Se
     raise _Refusal(404, realtime.NO_SESSION)
 
 
-def _add_plans(app: FastAPI, gateway: Gateway) -> None:
+def _add_operator(app: FastAPI, gateway: Gateway) -> None:
     def admin(token: _Token) -> None:
         if not gateway.is_admin(None if token is None else token.credentials):
             fix = "send the operator's token as a bearer, and start the gateway with --admin-token-file"
             raise _Refusal(404, ErrorFact(code="not_found", message="there is nothing for you here", fix=fix))
 
-    answers: dict[str, Any] = {"dependencies": [Depends(admin)], "response_class": Response}
+    answers: dict[str, Any] = {
+        "dependencies": [Depends(admin)],
+        "response_class": Response,
+        "responses": {503: {"model": ErrorBody}},
+    }
+    rules = answers | {"responses": {200: {"model": RulingBody}, 409: {"model": ErrorBody}, 503: {"model": ErrorBody}}}
 
     @app.get("/v1/plans/current", **answers)
     async def current() -> Response:
-        """The plan that is carried out."""
+        """The newest plan that asks for anything, with what has become of it and which plan waits for approval."""
         return _answered(await gateway.ask("plan"))
 
-    @app.get("/v1/plans/{epoch}", **answers)
-    async def of_epoch(epoch: _Epoch) -> Response:
-        """The plan of an epoch."""
-        return _answered(await gateway.ask("plan", epoch))
+    @app.get("/v1/plans/{version}", **answers)
+    async def of_version(version: _Version) -> Response:
+        """One of the last plans."""
+        return _answered(await gateway.ask("plan", version))
 
-    @app.get("/v1/plans/{epoch}/explain", **answers)
-    async def explain(epoch: _Epoch, session: Annotated[str, Query(min_length=1, max_length=256)]) -> Response:
-        """Why a session moves or stays in the plan of an epoch."""
-        return _answered(await gateway.ask("explain", epoch, session))
+    @app.get("/v1/plans/{version}/explain", **answers)
+    async def explain(version: _Version, session: Annotated[str, Query(min_length=1, max_length=256)]) -> Response:
+        """Why a session moves or stays in a plan."""
+        return _answered(await gateway.ask("explain", version, session))
+
+    @app.post("/v1/plans/{version}/approve", **rules)
+    async def approve(version: _Version) -> Response:
+        """Carry out the plan that waits for approval. 409: another one waits, or none; said again, nothing follows."""
+        return _answered(await gateway.ask("approve", version), refused=409)
+
+    @app.post("/v1/plans/{version}/reject", **rules)
+    async def reject(version: _Version) -> Response:
+        """Do not carry out the plan that waits for approval; one that asks for the same is not proposed again."""
+        return _answered(await gateway.ask("reject", version), refused=409)
+
+    @app.get(CREATE_PATH, dependencies=[Depends(admin)])
+    async def listed(
+        response: Response, after: Annotated[str, Query(max_length=256)] = "", limit: _Page = 100
+    ) -> SessionsBody:
+        """Sessions, where they are and how they are, page by page."""
+        response.headers.update(_PLAIN)
+        page = gateway.desk.page(after, limit)
+        return SessionsBody(
+            sessions=[_listed(session) for session in page],
+            after=page[-1].session_id if len(page) == limit else None,
+        )
 
 
-def _answered(answer: bytes | Turned | None) -> Response:
+def _listed(session: Session) -> ListedBody:
+    serving = session.serving
+    return ListedBody(
+        session_id=session.session_id,
+        profile=session.text.profile,
+        state=session.where,
+        worker=None if serving is None or not serving.worker else serving.worker,
+        position=session.position,
+        attached=session.client is not None,
+        lineage=session.stream.lineage,
+        next_seq=session.stream.next_seq,
+    )
+
+
+def _answered(answer: Answer | Turned, refused: int = 503) -> Response:
     if isinstance(answer, Turned):
         raise _Refusal(*answer_of(answer))
-    if answer is None:
-        raise _Refusal(404, ErrorFact(code="not_found", message="there is no such plan", fix="use a newer epoch"))
-    return Response(answer, media_type="application/json", headers=_PLAIN)
+    if answer.refused:
+        code = "conflict" if refused == 409 else "unavailable"
+        raise _Refusal(refused, ErrorFact(code=code, message=answer.refused, fix="read /v1/plans/current"))
+    if answer.body is None:
+        message = "there is no such plan, or that session was not there when it was made"
+        raise _Refusal(404, ErrorFact(code="not_found", message=message, fix="read /v1/plans/current"))
+    return Response(answer.body, media_type="application/json", headers=_PLAIN)
 
 
 def _add_health(app: FastAPI, gateway: Gateway) -> None:
@@ -218,6 +269,8 @@ def _add_health(app: FastAPI, gateway: Gateway) -> None:
             "controller": "here" if gateway.desk.controller_is_here(now_s) else "away",
             "sessions": len(gateway.desk.sessions),
             "clients": gateway.desk.clients,
+            "mode": None if gateway.desk.status is None else gateway.desk.status.mode,
+            "proposal": None if gateway.desk.status is None else gateway.desk.status.proposal,
         }
 
     @app.get("/version")

@@ -60,6 +60,37 @@ class SessionBody(BaseModel):
     next_seq: Annotated[int, Field(description="Of the next chunk that comes.")]
 
 
+class ListedBody(BaseModel):
+    """One session, for the operator: what it is about stays with its client."""
+
+    session_id: str
+    profile: str
+    state: Where
+    worker: Annotated[str | None, Field(description="Who has its state.")]
+    position: Annotated[int, Field(description="How many wait before it.")]
+    attached: Annotated[bool, Field(description="Whether a client is there.")]
+    lineage: Annotated[int, Field(description="How often it has begun anew.")]
+    next_seq: Annotated[int, Field(description="Of the next chunk that comes.")]
+
+
+class SessionsBody(BaseModel):
+    """A page of sessions, in the order of their names."""
+
+    sessions: list[ListedBody]
+    after: Annotated[str | None, Field(description="Where the next page begins; null: this was the last.")]
+
+
+class RulingBody(BaseModel):
+    """What has become of a plan."""
+
+    version: int
+    state: Literal["proposed", "executing", "superseded", "rejected"]
+    carried_out: Annotated[
+        Literal["all", "entries", "nothing"],
+        Field(description="entries: sessions that waited were let in; the rest of the plan was not carried out."),
+    ]
+
+
 class ErrorFact(BaseModel):
     """What is wrong, where, and what helps."""
 

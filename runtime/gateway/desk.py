@@ -58,7 +58,7 @@ class Desk:
         self._question = 0
         self._questions: dict[int, m.Ask] = {}
         self._ask_s: dict[int, float] = {}
-        self.answers: dict[int, bytes | None] = {}
+        self.answers: dict[int, m.Answer] = {}
         self.touched: set[str] = set()  # sessions whose clients may have something to hear
 
     # What clients say.
@@ -104,20 +104,22 @@ class Desk:
     def clients(self) -> int:
         return self._clients
 
+    def page(self, after: str, limit: int) -> list[Session]:
+        """The next sessions in the order of their names."""
+        names = heapq.nsmallest(limit, (name for name in self.sessions if name > after))
+        return [self.sessions[name] for name in names]
+
     def changed(self, session_id: str, now_s: float) -> None:
         """Its client has said or taken something."""
         self._soon(session_id, now_s)
 
-    def ask(self, about: Literal["plan", "explain", "sessions", "events"], **which: object) -> int | None:
+    def ask(self, about: m.About, version: int | None, session_id: str | None) -> int | None:
         """The number of a question, whose answer will be in `answers`; None if too many wait."""
         if len(self._questions) >= ANSWERS_MAX:
             return None
         self._question += 1
-        epoch, session_id = which.get("epoch"), which.get("session_id")
-        assert epoch is None or isinstance(epoch, int)
-        assert session_id is None or isinstance(session_id, str)
         self._questions[self._question] = m.Ask(
-            question=self._question, about=about, epoch=epoch, session_id=session_id
+            question=self._question, about=about, version=version, session_id=session_id
         )
         self._ask_s[self._question] = 0.0
         return self._question
@@ -148,7 +150,7 @@ class Desk:
                 self._status(message, now_s)
             case m.Answer():
                 if message.question in self._questions:
-                    self.answers[message.question] = message.body
+                    self.answers[message.question] = message
             case m.Serving():
                 self._serving(message, now_s)
             case m.Created() | m.Refused() | m.Prompted() | m.Ended() | m.AwaitTaken():

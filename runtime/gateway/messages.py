@@ -25,6 +25,8 @@ _Reason = Annotated[str, Meta(max_length=1024)]
 
 Where = Literal["waiting", "active", "idle", "suspended"]  # as the planner has it
 Refusal = Literal["full", "unusable", "not now"]  # 429, 400, 503
+Mode = Literal["execute", "approve", "advise"]  # what becomes of plans: carried out, proposed first, or only shown
+About = Literal["plan", "explain", "approve", "reject"]
 
 
 class Here(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -81,11 +83,11 @@ class Taken(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 
 
 class Ask(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
-    """Something that an operator wants to read."""
+    """Something that an operator wants to know, or to be done with a plan. Said until it is answered."""
 
     question: _Count
-    about: Literal["plan", "explain", "sessions", "events"]
-    epoch: _Count | None = None  # of which plan; None: the current one
+    about: About
+    version: _Count | None = None  # of which plan; None: the newest
     session_id: _Name | None = None
 
 
@@ -102,6 +104,8 @@ class Status(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     retry_after_s: _Seconds  # if it does not accept any
     counts: dict[str, float]  # metric name with labels, as Prometheus has them -> value; at most COUNTS_MAX
     told: _Count = 0  # `since` of the last `Here` after which every session has been said, all of them before this
+    mode: Mode = "execute"
+    proposal: _Count | None = None  # version of the plan that waits for an operator
 
 
 class Created(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -163,10 +167,11 @@ class AwaitTaken(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
-    """What was asked for, as JSON; None: there is no such thing."""
+    """What was asked for, as JSON; None: there is no such thing, or it is refused for that reason."""
 
     question: _Count
     body: bytes | None
+    refused: _Reason = ""
 
 
 COUNTS_MAX = 512

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from runtime.gateway.messages import COUNTS_MAX, Where
 
 _LATENCIES_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 _FIRST_S = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0)
+COUNT_MAX = 2**53  # of what a summary has counted
 _COUNT = re.compile(r"(?P<name>[a-z_][a-z0-9_]{0,127})(?:\{(?P<labels>[^{}]{0,512})\})?")
 _LABEL = re.compile(r'(?P<name>[a-z_][a-z0-9_]{0,63})="(?P<value>[^"\\]{0,128})"(?:,|$)')
 
@@ -102,22 +103,38 @@ _OWN = re.compile(
 
 
 def families(counts: Mapping[str, float]) -> list[Metric]:
-    """The controller's counts as metrics; what is no metric, or one of the gateway's own, is left out."""
-    found: dict[tuple[str, tuple[str, ...]], GaugeMetricFamily | CounterMetricFamily] = {}
-    names: dict[str, tuple[str, ...]] = {}
+    """The controller's counts as metrics; what is no metric, or one of the gateway's own, is left out.
+
+    A `_total` is a counter, a `_sum` and its `_count` are a summary, and all else is a gauge.
+    """
+    gauges: dict[str, GaugeMetricFamily] = {}
+    totals: dict[str, CounterMetricFamily] = {}
+    summaries: dict[str, SummaryMetricFamily] = {}
+    known: dict[str, tuple[str, ...]] = {}
     for key, value in sorted(counts.items())[:COUNTS_MAX]:
         whole = _COUNT.fullmatch(key)
         if whole is None or _OWN.match(key):
             continue
-        name, text = whole["name"], whole["labels"] or ""
+        name, text, braces = whole["name"], whole["labels"] or "", key[len(whole["name"]) :]
         labels = {label["name"]: label["value"] for label in _LABEL.finditer(text)}
         if len("".join(match[0] for match in _LABEL.finditer(text))) != len(text):
             continue
-        kind = (name, tuple(labels))
-        if names.setdefault(name, kind[1]) != kind[1]:
-            continue  # all of a metric have the same labels
-        if kind not in found:
-            make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            found[kind] = make(name, "As the controller counts.", labels=list(labels))
-        found[kind].add_metric(list(labels.values()), value)
-    return list(found.values())
+        if name.endswith("_count") and f"{name.removesuffix('_count')}_sum{braces}" in counts and value < COUNT_MAX:
+            continue  # told with its sum
+        base = name.removesuffix("_sum")
+        number = counts.get(f"{base}_count{braces}", -1.0) if base != name else -1.0
+        is_summary = 0 <= number < COUNT_MAX
+        kind = "summary" if is_summary else "counter" if name.endswith("_total") else "gauge"
+        family = base if is_summary else name
+        if known.setdefault(family, (kind, *labels)) != (kind, *labels):
+            continue  # all of a metric are of one kind and have the same labels
+        about = (family, "As the controller counts.")
+        values = list(labels.values())
+        if is_summary:
+            found = summaries.setdefault(family, SummaryMetricFamily(*about, labels=list(labels)))
+            found.add_metric(values, round(number), value)
+        elif kind == "counter":
+            totals.setdefault(family, CounterMetricFamily(*about, labels=list(labels))).add_metric(values, value)
+        else:
+            gauges.setdefault(family, GaugeMetricFamily(*about, labels=list(labels))).add_metric(values, value)
+    return [*gauges.values(), *totals.values(), *summaries.values()]

@@ -6,6 +6,7 @@ Decides commands and where the processes meet; must never start one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,20 @@ from traces.store import write_bytes
 
 SOCKET_CHARACTERS_MAX = 100  # of the path of a socket
 GATEWAY_STOP_S, CONTROLLER_STOP_S = 15.0, 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What is served, and how, as its processes are told."""
+
+    fleet: Path
+    state: Path
+    http: str
+    model: str
+    mode: str
+    admin_token_file: Path | None
+    events: Path | None  # what is recorded
+    quiet: bool
 
 
 def chosen_fleet(given: Path | None, workers: int | None, state: Path) -> Path:
@@ -48,44 +63,39 @@ def chosen_fleet(given: Path | None, workers: int | None, state: Path) -> Path:
     return path
 
 
-def children_for(
-    fleet: Path,
-    state: Path,
-    http: str,
-    model: str,
-    environment: Mapping[str, str],
-    *,
-    events: Path | None,
-    quiet: bool,
-) -> tuple[Child, ...]:
-    """The gateway first: workers come and go, and clients stay. `events`: what is recorded. Raises `BadInputError`."""
+def children_for(serving: Serving, environment: Mapping[str, str]) -> tuple[Child, ...]:
+    """The gateway first: workers come and go, and clients stay. Raises `BadInputError`."""
+    state = serving.state
     sockets = {name: f"ipc://{state / f'{name}.socket'}" for name in ("workers", "chunks", "gateway")}
     longest = max(map(len, sockets.values()))
     if longest > SOCKET_CHARACTERS_MAX:
         raise BadInputError.of(
             "--state", f"{state} is too long a path for sockets: {longest} characters; at most {SOCKET_CHARACTERS_MAX}"
         )
-    silence = ("--quiet",) if quiet else ()
+    silence = ("--quiet",) if serving.quiet else ()
+    operator = () if serving.admin_token_file is None else (f"--admin-token-file={serving.admin_token_file.resolve()}",)
     gateway = (
         "gateway",
-        f"--http={http}",
+        f"--http={serving.http}",
         f"--workers={sockets['chunks']}",
         f"--controller={sockets['gateway']}",
+        *operator,
         *silence,
     )
-    worker_options = [f"--worker-option=--model={model}"]
-    if model == "emulated":
-        worker_options.append(f"--worker-option=--fleet={fleet.resolve()}")
+    worker_options = [f"--worker-option=--model={serving.model}"]
+    if serving.model == "emulated":
+        worker_options.append(f"--worker-option=--fleet={serving.fleet.resolve()}")
     controller = (
         "controller",
-        f"--fleet={fleet.resolve()}",
+        f"--fleet={serving.fleet.resolve()}",
         f"--state={state}",
+        f"--mode={serving.mode}",
         f"--workers={sockets['workers']}",
         f"--gateways={sockets['gateway']}",
         f"--worker-gateway={sockets['chunks']}",
         "--stop-workers",
         *worker_options,
-        *(() if events is None else (f"--record={events}",)),
+        *(() if serving.events is None else (f"--record={serving.events}",)),
         *silence,
     )
     return (

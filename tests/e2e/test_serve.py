@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from tests.e2e.command import EPOCHAL, environment, epochal
-from tests.runtime.gateway.live import Chunk, Clients, chunk_of, chunks, free_port
+from tests.runtime.gateway.live import ADMIN_TOKEN, Chunk, Clients, chunk_of, chunks, free_port
 from tests.runtime.worker.live_sessions import Script, reference
 
 PATIENCE_S = 120.0
@@ -162,10 +162,47 @@ def test_sessions_are_there_when_it_is_served_again(tmp_path: Path) -> None:
         assert found[0].lineage > 0
 
 
+def test_an_operator_approves_what_costs_money(tmp_path: Path) -> None:
+    """One worker holds four of five sessions: they are served, and the fifth waits until another may be started."""
+    token = tmp_path / "token"
+    token.write_text(ADMIN_TOKEN)
+    options = ("--workers=2", "--model=emulated", "--mode=approve", f"--admin-token-file={token}")
+    with served(tmp_path / "state", *options) as (place, _):
+
+        def operator(method: str, path: str) -> Any:
+            return place.call(method, path, token=ADMIN_TOKEN).body
+
+        def states() -> list[str]:
+            return sorted(each["state"] for each in operator("GET", "/v1/sessions")["sessions"])
+
+        opened = [place.start(place.create(profile="shapes-48", prompt="red circle")) for _ in range(5)]
+        until(lambda: states() == [*["active"] * 4, "waiting"], "four are served")
+        until(lambda: operator("GET", "/health")["proposal"], "a plan waits for approval")
+        plan = operator("GET", f"/v1/plans/{operator('GET', '/health')['proposal']}")
+        version = plan["version"]
+        assert (plan["state"], plan["mode"], plan["proposal"]) == ("proposed", "approve", version)
+        assert list(plan["gpus"].values()).count("start") == 1
+        waiting = next(e for e in operator("GET", "/v1/sessions")["sessions"] if e["state"] == "waiting")
+        why = f"/v1/plans/{version}/explain?session={waiting['session_id']}"
+        until(lambda: place.call("GET", why, token=ADMIN_TOKEN).status == 200, "it is explained")
+        assert operator("GET", why)["status"] == "waiting"
+        assert states().count("waiting") == 1, "nobody has said that another worker may be started"
+        assert place.call("POST", f"/v1/plans/{version - 1}/approve", token=ADMIN_TOKEN).status == 409
+        assert operator("POST", f"/v1/plans/{version}/approve")["carried_out"] == "all"
+        assert operator("POST", f"/v1/plans/{version}/approve")["carried_out"] == "all"
+        until(lambda: states() == ["active"] * 5, "all are served")
+        for each in opened:
+            chunks(each, 1)
+        metrics = place.call("GET", "/metrics").body.decode()
+        assert float(metrics.partition('epochal_gpu_seconds_total{type="cpu"} ')[2].split()[0]) > 0
+        assert "# TYPE epochal_plan_solve_seconds summary" in metrics
+
+
 def test_what_cannot_be_served_is_told_at_once(tmp_path: Path) -> None:
     for options, told in (
         (("--fleet", "absent.yaml"), "absent.yaml"),
         (("--http", "0.0.0.0:8000"), "--http"),
+        (("--mode", "approve"), "--admin-token-file"),
         (("--state", f"{tmp_path}/{'x' * 120}"), "too long a path for sockets"),
     ):
         done = epochal("serve", "--state", tmp_path / "state", *options, cwd=tmp_path)

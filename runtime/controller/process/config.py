@@ -27,6 +27,7 @@ class ControllerConfig:
     planner: PlannerSettings = field(default_factory=PlannerSettings)
     planning_share: float = 0.3  # of an epoch, that a plan may take
     early_s: float = 0.1  # that an early plan may take
+    explain_s: float = 1.0  # that an explanation may take, while no plan is made
     spacing_s: float = 0.25  # between two plans, at least
     tick_s: float = 0.1
 

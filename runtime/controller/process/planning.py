@@ -1,4 +1,4 @@
-"""Plans made in a process of their own, which a hang or a crash can cost no more than one plan.
+"""Plans made and explained in a process of their own, which a hang or a crash can cost no more than one of them.
 
 Decides when that process is given up, killed and begun anew; must never know what a plan says.
 """
@@ -10,10 +10,14 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 
-from scheduler.cluster import Snapshot
+import msgspec
+
+from scheduler.cluster import SessionId, Snapshot
+from scheduler.decision_json import DecisionRecord
+from scheduler.explain import explain
 from scheduler.fleet import Fleet
 from scheduler.plan import Decision
 from scheduler.planner import Planner
@@ -23,6 +27,41 @@ from scheduler.policy import Budget
 GRACE_S = 1.0  # beyond its budget, after which a plan is given up and its process killed
 STARTUP_S = 60.0  # for libraries and compiled kernels
 _EXIT_S = 2.0
+_BETWEEN = {"leave": False, "balance": False, "move": False, "smooth": False}  # tiers of the planner, as it has them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A plan, and what it was made for."""
+
+    decision: Decision
+    snapshot: Snapshot
+    now_s: float
+    early: bool  # between two epochs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """Why a session moves or stays in a plan, as JSON; None: that was given up."""
+
+    version: int
+    session_id: SessionId
+    body: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    snapshot: Snapshot
+    now_s: float
+    seconds: float
+    early: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Explain:
+    made: Made
+    session_id: SessionId
+    seconds: float
 
 
 class PlanningProcess:
@@ -43,6 +82,7 @@ class PlanningProcess:
         theirs.close()
         self._pipe: Connection = ours
         self._process = process
+        self._asked: _Plan | _Explain | None = None
         self._end_s: float | None = None  # until when an answer is waited for
         self._ready = False
         self._begun_s = self._clock()
@@ -64,22 +104,29 @@ class PlanningProcess:
         plain = replace(
             snapshot, gpus=dict(snapshot.gpus), sessions=dict(snapshot.sessions), moves=dict(snapshot.moves)
         )
-        self._end_s = self._clock() + seconds + GRACE_S
-        with contextlib.suppress(OSError):  # it is gone: whoever asks for the answer finds that out
-            self._pipe.send((plain, now_s, seconds, early))
+        self._send(_Plan(snapshot=plain, now_s=now_s, seconds=seconds, early=early))
 
-    def answer(self) -> Decision | None:
-        """What has come; None if nothing has, or if the process was given up."""
+    def explain(self, made: Made, session_id: SessionId, *, seconds: float) -> None:
+        """Of a session of the plan's snapshot."""
+        assert self.is_free, "one question at a time"
+        self._send(_Explain(made=made, session_id=session_id, seconds=seconds))
+
+    def _send(self, question: _Plan | _Explain) -> None:
+        self._asked, self._end_s = question, self._clock() + question.seconds + GRACE_S
+        with contextlib.suppress(OSError):  # it is gone: whoever asks for the answer finds that out
+            self._pipe.send(question)
+
+    def answer(self) -> Made | Explained | None:
+        """What has come; None if nothing has, or if a plan was given up with the process."""
         end_s = self._end_s if self._end_s is not None else self._begun_s + STARTUP_S
         try:
             if self._pipe.poll():
-                found: Decision | str = self._pipe.recv()
+                found: Decision | bytes | str = self._pipe.recv()
                 return self._heard(found)
         except (EOFError, OSError):
-            self._replace()
-            return None
+            return self._replace()
         if (self._end_s is not None or not self._ready) and self._clock() >= end_s:
-            self._replace()
+            return self._replace()
         return None
 
     def close(self) -> None:
@@ -87,17 +134,31 @@ class PlanningProcess:
         self._process.join(_EXIT_S)
         self._pipe.close()
 
-    def _heard(self, found: Decision | str) -> Decision | None:
-        if isinstance(found, str):  # it is ready
-            self._ready = True
-            return None
-        self._end_s = None
-        return found
+    def _heard(self, found: Decision | bytes | str) -> Made | Explained | None:
+        asked, self._asked, self._end_s = self._asked, None, None
+        match asked, found:
+            case _Plan(), Decision():
+                return Made(decision=found, snapshot=asked.snapshot, now_s=asked.now_s, early=asked.early)
+            case _Explain(), bytes():
+                return _explained(asked, found)
+            case _:
+                assert asked is None, "it answers what it was asked"
+                self._ready = True
+                return None
 
-    def _replace(self) -> None:
-        self.given_up += 1
+    def _replace(self) -> Explained | None:
+        """Whoever asked for an explanation hears that there will be none."""
+        asked = self._asked
         self.close()
         self._start()
+        if isinstance(asked, _Explain):
+            return _explained(asked, None)
+        self.given_up += 1
+        return None
+
+
+def _explained(asked: _Explain, body: bytes | None) -> Explained:
+    return Explained(version=asked.made.decision.plan.version, session_id=asked.session_id, body=body)
 
 
 def _plan_for(pipe: Connection, fleet: Fleet, settings: PlannerSettings) -> None:
@@ -110,10 +171,23 @@ def _plan_for(pipe: Connection, fleet: Fleet, settings: PlannerSettings) -> None
     pipe.send("ready")
     while True:
         try:
-            snapshot, now_s, seconds, early = pipe.recv()
+            asked: _Plan | _Explain = pipe.recv()
         except EOFError:
             return
-        budget = Budget(seconds=seconds, clock=time.monotonic, early=early)
-        decision = planner.step(snapshot, now_s, budget)
+        if isinstance(asked, _Explain):
+            pipe.send(_explanation(asked, fleet, settings))
+            continue
+        budget = Budget(seconds=asked.seconds, clock=time.monotonic, early=asked.early)
+        decision = planner.step(asked.snapshot, asked.now_s, budget)
         told = replace(decision.plan, seats=dict(decision.plan.seats))
         pipe.send(replace(decision, plan=told, scale_in_wanted=dict(decision.scale_in_wanted)))
+
+
+def _explanation(asked: _Explain, fleet: Fleet, settings: PlannerSettings) -> bytes:
+    made = asked.made
+    used = settings.model_copy(update=_BETWEEN) if made.early else settings
+    record = DecisionRecord(
+        fleet=fleet, settings=used, snapshot=made.snapshot, now_s=made.now_s, decision=made.decision
+    )
+    found = explain(record, asked.session_id, Budget(seconds=asked.seconds, clock=time.monotonic))
+    return msgspec.json.encode({"version": made.decision.plan.version} | asdict(found))

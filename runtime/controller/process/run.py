@@ -21,8 +21,9 @@ from runtime.controller.controller import (
     Ticked,
 )
 from runtime.controller.process.config import ControllerConfig, check_fleet
-from runtime.controller.process.planning import PlanningProcess
+from runtime.controller.process.planning import Explained, Made, PlanningProcess
 from runtime.controller.process.providing import Nobody, Providing
+from runtime.controller.process.questions import Questions
 from runtime.controller.process.wires import Wires
 from runtime.controller.step import Step
 from runtime.gateway import messages as gate
@@ -30,12 +31,10 @@ from runtime.journal.journal import Journal, JournalFullError
 from runtime.recording.drift import Drift
 from runtime.recording.recording import NotRecorded, Recording
 from runtime.worker.process.messages import Heartbeat, Hello
-from scheduler.epoch_plan_json import epoch_plan_json
-from scheduler.plan import Decision
 
 _UNREPEATED = (Exited, Available, Planned, EpochOver)  # nobody says these again
+_READS = ("plan", "explain")  # the other questions are to be decided on
 _HOPELESS = (Heartbeat, Ticked, Planned, gate.Here, gate.Taken)  # these make room for nobody
-PLANS_KEPT = 64
 
 
 class ControllerLoop:
@@ -61,9 +60,10 @@ class ControllerLoop:
         self._planning = PlanningProcess(config.fleet, config.planner, clock)
         self._stopping = False
         self._again: list[Happening] = []  # what could not be written, and nobody else repeats
-        self._plans: dict[int, bytes] = {}  # version -> as JSON, the newest last
+        self._questions = Questions()
         self.is_full = False
         self._epoch_begins = True  # a plan for it is due
+        self._places = config.settings.mode != "advise"  # else plans between epochs are for nobody
         self._hopeless = False  # the last early plan found no place for anybody, and nothing has happened since
         now_s = clock()
         self._next_tick_s = self._next_plan_s = now_s
@@ -116,13 +116,23 @@ class ControllerLoop:
             poller.register(watched, zmq.POLLIN)
         poller.poll(max(0, round(1000 * (self._next_tick_s - self._clock()))))
         heard = self._wires.heard()
-        asked = [message for message in heard if isinstance(message, gate.Ask)]
-        happenings: list[Happening] = [message for message in heard if not isinstance(message, gate.Ask)]
-        decision = self._planning.answer()
-        if decision is not None:
-            self._keep(decision)
-            self._hopeless = not decision.plan.moves
-            happenings.append(Planned(decision=decision))
+        asked: list[gate.Ask] = []
+        happenings: list[Happening] = []
+        for message in heard:
+            if isinstance(message, gate.Ask) and message.about in _READS:
+                asked.append(message)
+            else:
+                happenings.append(message)
+        answer = self._planning.answer()
+        match answer:
+            case Made(decision=decision):
+                self._questions.keep(answer, self._controller.approval)
+                self._hopeless = not self._controller.begins(decision.plan)
+                happenings.append(Planned(decision=decision, early=answer.early, made_s=answer.now_s))
+            case Explained():
+                self._questions.explained(answer)
+            case None:
+                pass
         for message in heard:
             if isinstance(message, Hello):
                 self._providing.said_hello(message.worker, message.incarnation)
@@ -144,13 +154,17 @@ class ControllerLoop:
             self._journal.demand_hold()  # whoever was superseded renews no lease
             self._decide(happenings, now_s)
         for question in asked:
-            self._wires.reply(gate.Answer(question=question.question, body=self._answer(question)))
+            told = self._questions.answer(question, self._controller.approval)
+            if told is not None:
+                self._wires.reply(told)
         self._ask(now_s)
 
     def _decide(self, happenings: Sequence[Happening], now_s: float) -> None:
         """All at once; one by one where the disk has no room for what is to be written. Heartbeats write nothing."""
         beats = [happening for happening in happenings if isinstance(happening, Heartbeat)]
-        self._say([self._controller.beat(beat, now_s) for beat in beats])
+        echoes = [self._controller.beat(beat, now_s) for beat in beats]
+        self._recording.heard(beats, echoes, now_s)
+        self._say(echoes)
         happenings = [happening for happening in happenings if not isinstance(happening, Heartbeat)]
         happenings, self._again = [*self._again, *happenings], []
         if not happenings or self._decided(happenings, now_s):
@@ -193,7 +207,8 @@ class ControllerLoop:
 
     def _completed(self, status: gate.Status) -> gate.Status:
         """With what the loop alone knows."""
-        counts = {**status.counts, **self._drift.counts()}
+        given_up = float(self._planning.given_up)
+        counts = {**status.counts, **self._drift.counts(), "epochal_plans_given_up_total": given_up}
         return msgspec.structs.replace(status, accepts=status.accepts and not self.is_full, counts=counts)
 
     def _ask(self, now_s: float) -> None:
@@ -203,23 +218,12 @@ class ControllerLoop:
         if self._epoch_begins:
             self._epoch_begins = False
             seconds, early = self._config.planning_share * self._config.fleet.epoch_s, False
-        elif now_s >= self._next_plan_s and not self._hopeless and self._controller.waiting:
+        elif self._places and now_s >= self._next_plan_s and not self._hopeless and self._controller.waiting:
             seconds, early = self._config.early_s, True
         else:
+            wanted = self._questions.wanted()
+            if wanted is not None:
+                self._planning.explain(*wanted, seconds=self._config.explain_s)
             return
         self._next_plan_s = now_s + self._config.spacing_s
         self._planning.ask(self._controller.snapshot(), now_s, seconds=seconds, early=early)
-
-    def _keep(self, decision: Decision) -> None:
-        """For those who ask what was planned."""
-        version = decision.plan.version
-        self._plans.pop(version, None)
-        self._plans[version] = msgspec.json.encode(epoch_plan_json(decision))
-        while len(self._plans) > PLANS_KEPT:
-            del self._plans[next(iter(self._plans))]
-
-    def _answer(self, question: gate.Ask) -> bytes | None:
-        if question.about != "plan" or not self._plans:
-            return None
-        version = next(reversed(self._plans)) if question.epoch is None else question.epoch
-        return self._plans.get(version)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from runtime.controller.controller import (
     Available,
     Controller,
+    ControllerSettings,
     EpochOver,
     Exited,
     Happening,
@@ -44,8 +45,9 @@ from runtime.worker.process.messages import (
     Renew,
     Said,
 )
-from scheduler.cluster import SessionId
+from scheduler.cluster import GpuId, SessionId
 from scheduler.cluster_checks import validate
+from scheduler.plan import Move, Plan
 from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings
 from scheduler.policy import Budget
@@ -90,7 +92,7 @@ class Wires:
 class SimulatedWorld(World):
     """`step` lets a tenth of a second go by."""
 
-    def __init__(self, seed: int, *, loss: float = 0.05) -> None:
+    def __init__(self, seed: int, *, loss: float = 0.05, mode: gate.Mode = "execute") -> None:
         super().__init__()
         self.chance, self.loss = random.Random(seed), loss  # noqa: S311
         self.workers: dict[str, ToyWorker] = {}
@@ -108,7 +110,12 @@ class SimulatedWorld(World):
         self.records: list[Record] = [Began(controller_epoch=1)]
         self.version, self.next_epoch_s, self.next_early_s = 0, 0.0, 0.0
         self.disk_full, self.again = False, list[Happening]()  # what could not be written
-        self.controller, begun = Controller.begin(FLEET, after(Truth(), self.records), 0.0)
+        self.settings = ControllerSettings(mode=mode)
+        self.proposal: int | None = None  # as the gateway has heard
+        self.questions = 0
+        self.proposed: dict[int, Plan] = {}  # plans that an operator could see
+        self.approved = set[int]()  # versions that an operator has said yes to
+        self.controller, begun = Controller.begin(FLEET, after(Truth(), self.records), 0.0, self.settings)
         self._carry_out(begun)
 
     def _wires(self) -> Wires:
@@ -143,6 +150,17 @@ class SimulatedWorld(World):
             worker.now(StateLost(session_id=session_id, reason="the device has failed"))
             self.reached["lose"] += 1
 
+    def rule(self, *, always: bool = False) -> None:
+        """An operator approves or rejects what is proposed, or what was proposed before."""
+        if self.proposal is None or not (always or self.chance.random() < 0.2):
+            return
+        version = self.proposal if always else self.chance.choice([self.proposal, *self.proposed])
+        about: gate.About = "approve" if always or self.chance.random() < 0.7 else "reject"
+        if about == "approve":
+            self.approved.add(version)
+        self.questions += 1
+        self.from_gateway.put(gate.Ask(question=self.questions, about=about, version=version))
+
     def fail_lanes(self) -> None:
         for attempt in self._lanes():
             for worker in self.workers.values():
@@ -156,7 +174,7 @@ class SimulatedWorld(World):
         began = Began(controller_epoch=truth.controller_epoch + 1)
         self.records.append(began)
         self.version = 0
-        self.controller, begun = Controller.begin(FLEET, after(truth, [began]), self.now_s)
+        self.controller, begun = Controller.begin(FLEET, after(truth, [began]), self.now_s, self.settings)
         self._carry_out(begun)
         self.reached["restart"] += 1
 
@@ -238,6 +256,10 @@ class SimulatedWorld(World):
             case gate.Ended():
                 self.wanted.pop(frame.session_id, None)
                 self.ending.discard(frame.session_id)
+            case gate.Status():
+                self.proposal = frame.proposal
+            case gate.Answer():
+                self.reached["refused" if frame.refused else "ruled"] += 1
             case gate.AwaitTaken():
                 taken = gate.Taken(session_id=frame.session_id, lineage=frame.lineage, up_to=frame.up_to)
                 self.from_gateway.put(taken)
@@ -288,7 +310,9 @@ class SimulatedWorld(World):
         decision = self.planner.step(controller.snapshot(), self.now_s, budget)
         for move in decision.plan.moves:
             self.reached[move.kind] += 1
-        self._happens(Planned(decision=decision))
+        self._happens(Planned(decision=decision, early=budget.early, made_s=self.now_s))
+        if self.controller.approval.proposal == decision.plan.version:
+            self.proposed.setdefault(decision.plan.version, decision.plan)
 
     # ------------------------------------------------------------------ the controller's shell
 
@@ -298,7 +322,10 @@ class SimulatedWorld(World):
             self.again.append(happening)
             return
         trial = self.controller.copy()
+        before = {flight.move for flight in trial._execution.flights}
         step = trial.handle(happening, self.now_s)
+        if self.settings.mode == "approve":
+            self._check_approved([f.move for f in trial._execution.flights if f.move not in before], step)
         if step.records and self.disk_full:
             self.reached["disk full"] += 1
             if isinstance(happening, Exited | Goodbye | Available | Planned | EpochOver):
@@ -415,6 +442,16 @@ class SimulatedWorld(World):
 
     # ------------------------------------------------------------------ what must hold
 
+    def _check_approved(self, begun: list[Move], step: Step) -> None:
+        """Who is served moves, and GPUs are switched, only where an operator has said so."""
+        plans = [self.proposed[version] for version in self.approved if version in self.proposed]
+        for move in begun:
+            enters, leaves_a_draining_gpu = move.kind in ("place", "resume"), move.reason == "drain"
+            assert enters or leaves_a_draining_gpu or any(move in plan.moves for plan in plans), f"unasked: {move}"
+        for switch in step.switches:
+            aims = {plan.gpus[GpuId(switch.worker)] for plan in plans}
+            assert aims & ({"start"} if switch.on else {"stop", "drain"}), f"unasked: {switch}"
+
     def check(self) -> None:
         truth = self.controller.truth
         assert after(Truth(), self.records) == truth, "the journal does not lead to where the controller is"
@@ -436,6 +473,7 @@ class SimulatedWorld(World):
         for wires in (*self.down.values(), *self.up.values(), self.from_gateway, self.to_gateway):
             wires.loss = 0.0
         for _ in range(round(seconds / TICK_S)):
+            self.rule(always=True)
             self.step()
 
     def empty(self, seconds: float) -> None:
@@ -446,6 +484,7 @@ class SimulatedWorld(World):
             else:
                 self.wanted[name] = False
         for _ in range(round(seconds / TICK_S)):
+            self.rule(always=True)
             self.step()
 
     def unsettled(self) -> list[str]:

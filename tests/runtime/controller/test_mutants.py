@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from runtime.controller import sessions
+from runtime.controller.approval import Approval, Part, Ruling, Verb
 from runtime.controller.books import Books
 from runtime.controller.controller import Controller
 from runtime.controller.handovers import Handovers
 from runtime.controller.orders import Orders
 from runtime.controller.roster import Roster
 from runtime.controller.step import Step
+from runtime.gateway.messages import Mode
 from runtime.worker.messages import Close, Desired
 from tests.runtime.controller.test_simulated_world import run
 
@@ -81,9 +83,28 @@ def test_some_seed_notices(mutant: Callable[[Patch], None], patch: Patch) -> Non
     assert any(_is_noticed(seed) for seed in range(SEEDS)), "no seed has noticed"
 
 
-def _is_noticed(seed: int) -> bool:
+def nobody_is_asked(patch: Patch) -> None:
+    patch.setattr(Approval, "at_once", lambda _self, plan, _gpus: Part(moves=plan.moves, aims=plan.gpus))
+
+
+def any_word_is_taken_for_the_newest_plan(patch: Patch) -> None:
+    rule = Approval.rule
+
+    def careless(self: Approval, version: int, verb: Verb) -> Ruling:
+        return rule(self, version if self.proposal is None else self.proposal, verb)
+
+    patch.setattr(Approval, "rule", careless)
+
+
+@pytest.mark.parametrize("mutant", [nobody_is_asked, any_word_is_taken_for_the_newest_plan])
+def test_some_operator_notices(mutant: Callable[[Patch], None], patch: Patch) -> None:
+    mutant(patch)
+    assert any(_is_noticed(seed, "approve") for seed in range(SEEDS)), "no seed has noticed"
+
+
+def _is_noticed(seed: int, mode: Mode = "execute") -> bool:
     """By an assertion, by an error, or by what is left when the world has healed."""
     try:
-        return run(seed).unsettled() != []
+        return run(seed, mode=mode).unsettled() != []
     except Exception:  # noqa: BLE001 - a broken rule may break anything
         return True

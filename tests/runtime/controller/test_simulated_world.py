@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from runtime.gateway import messages as gate
 from tests.runtime.controller.simulated_world import SimulatedWorld
 
 SEEDS, STEPS, HEAL_S, EMPTY_S = 24, 300, 90.0, 120.0
@@ -35,13 +36,14 @@ def misfortune(world: SimulatedWorld) -> None:
         world.fail_lanes()
     if chance.random() < 0.015:
         world.restart()
+    world.rule()
     if chance.random() < 0.02:
         world.disk_full = not world.disk_full and chance.random() < 0.5
 
 
-def run(seed: int, steps: int = STEPS) -> SimulatedWorld:
+def run(seed: int, steps: int = STEPS, mode: gate.Mode = "execute") -> SimulatedWorld:
     """Misfortunes for half a minute; then the world heals, and in some worlds most clients leave."""
-    world = SimulatedWorld(seed)
+    world = SimulatedWorld(seed, mode=mode)
     for _ in range(steps):
         misfortune(world)
         world.step()
@@ -66,6 +68,15 @@ def test_what_was_promised_holds_whatever_happens(seed: int) -> None:
 
 def test_every_fault_and_every_transition_was_reached() -> None:
     assert set().union(*(ended(seed)[1] for seed in range(SEEDS))) >= REACHED
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_an_operator_who_approves_at_random_is_obeyed_and_breaks_nothing(seed: int) -> None:
+    """The world asserts that nothing begins which nobody has approved; healed, its operator approves all."""
+    world = run(seed, mode="approve")
+    assert world.unsettled() == []
+    assert {"ruled", "refused", "migrate", "restart"} <= set(world.reached)
+    assert seed % 4 or "stopped" in world.reached
 
 
 def test_the_same_seed_is_the_same_run() -> None:

@@ -82,6 +82,9 @@ class Stage(threading.Thread):
         self.accepts, self.is_away, self.is_mute = True, False, False
         self.counts: dict[str, float] = {}
         self.answers: dict[str, bytes | None] = {}
+        self.refusals: dict[str, str] = {}  # what is asked -> why not
+        self.mode: m.Mode = "execute"
+        self.proposal: int | None = None
         self._next_status_s = 0.0
         self._next_chunk_s = 0.0
         self.failure: BaseException | None = None
@@ -192,6 +195,8 @@ class Stage(threading.Thread):
                     retry_after_s=7.0,
                     counts=self.counts,
                     told=self._told,
+                    mode=self.mode,
+                    proposal=self.proposal,
                 )
             )
         for name, dealer in self._dealers.items():
@@ -222,8 +227,9 @@ class Stage(threading.Thread):
             case m.Create():
                 self._create(message)
             case m.Ask():
-                key = f"{message.about} {message.epoch} {message.session_id}"
-                self.say(m.Answer(question=message.question, body=self.answers.get(key)))
+                key = f"{message.about} {message.version} {message.session_id}"
+                body, refused = self.answers.get(key), self.refusals.get(key, "")
+                self.say(m.Answer(question=message.question, body=body, refused=refused))
             case m.Taken():
                 self.taken.append(message)
             case _ if message.session_id not in self.sessions:

@@ -240,6 +240,21 @@ def test_counts_that_are_no_metrics_are_left_out() -> None:
     assert sorted(family.name for family in families(counts)) == ["a", "b"]
 
 
+def test_a_sum_and_its_count_are_a_summary_and_nothing_else_has_its_name() -> None:
+    counts = {"a_sum": 1.5, "a_count": 2.0, "a": 9.0, "b_sum": 1.0, "c_count": 3.0, "d_sum": 1.0}
+    counts["d_count"] = float("inf")
+    found = {family.name: (family.type, [sample.value for sample in family.samples]) for family in families(counts)}
+    assert found == {
+        "a": ("gauge", [9.0]),
+        "b_sum": ("gauge", [1.0]),
+        "c_count": ("gauge", [3.0]),
+        "d_count": ("gauge", [float("inf")]),
+        "d_sum": ("gauge", [1.0]),
+    }
+    counts.pop("a")
+    assert {family.name: family.type for family in families(counts)}["a"] == "summary"
+
+
 def test_addresses_that_others_reach_need_tls() -> None:
     assert http_address("--http", "127.0.0.1:0", is_safe=False) == ("127.0.0.1", 0)
     assert http_address("--http", "[::1]:80", is_safe=False) == ("::1", 80)

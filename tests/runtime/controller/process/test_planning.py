@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,11 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.controller.process.planning import GRACE_S, PlanningProcess
+from runtime.controller.process.planning import GRACE_S, Explained, Made, PlanningProcess
 from scheduler import events
 from scheduler.cluster import GpuId, SessionId
 from scheduler.cluster_state import ClusterState, all_off
-from scheduler.plan import Decision
 from scheduler.planner_settings import PlannerSettings
 from tests.builders import a_fleet
 
@@ -44,7 +44,7 @@ def until_ready(planning: PlanningProcess) -> None:
         time.sleep(0.01)
 
 
-def answered(planning: PlanningProcess) -> Decision:
+def answered(planning: PlanningProcess) -> Made | Explained:
     end_s = time.monotonic() + PATIENCE_S
     while (found := planning.answer()) is None:
         assert time.monotonic() < end_s, "no answer came"
@@ -57,11 +57,26 @@ def test_a_plan_comes_back_whole(planning: PlanningProcess, early: bool) -> None
     until_ready(planning)
     planning.ask(waiting_for_a_place().snapshot(), 1.0, seconds=5.0, early=early)
     assert not planning.is_free
-    decision = answered(planning)
+    made = answered(planning)
     assert planning.is_free
-    (move,) = decision.plan.moves
+    assert isinstance(made, Made)
+    assert (made.now_s, made.early) == (1.0, early)
+    (move,) = made.decision.plan.moves
     assert (move.session_id, move.kind) == ("s", "place")
-    assert decision.plan.seats[SessionId("s")].gpu == move.target
+    assert made.decision.plan.seats[SessionId("s")].gpu == move.target
+    planning.explain(made, SessionId("s"), seconds=5.0)
+    explained = answered(planning)
+    assert planning.is_free
+    assert isinstance(explained, Explained)
+    assert explained.body is not None
+    told = json.loads(explained.body)
+    assert (told["version"], told["session_id"], told["kind"], told["target"]["gpu"]) == (
+        made.decision.plan.version,
+        "s",
+        "place",
+        move.target,
+    )
+    assert told["constraint"]["text"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL], ids=["hangs", "dies"])
@@ -79,5 +94,14 @@ def test_a_process_that_hangs_or_dies_costs_one_plan(planning: PlanningProcess, 
     assert planning.pid != pid
     until_ready(planning)
     planning.ask(waiting_for_a_place().snapshot(), 2.0, seconds=5.0, early=False)
-    assert answered(planning).plan.moves
-    assert planning.given_up == 1
+    made = answered(planning)
+    assert isinstance(made, Made)
+    assert made.decision.plan.moves
+    pid = planning.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    planning.explain(made, SessionId("s"), seconds=5.0)
+    given_up = answered(planning)
+    assert isinstance(given_up, Explained)
+    assert given_up.body is None, "whoever waits for an explanation hears that there is none"
+    assert planning.given_up == 1, "no plan was lost with it"
