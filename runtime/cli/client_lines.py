@@ -64,8 +64,8 @@ class Lines:
             except OSError:
                 return
             *whole, kept = (kept + data).split(b"\n")
-            if not data or len(kept) > LINE_BYTES_MAX:  # the last line may lack its end; one without end is cut
-                whole, kept = [*whole, kept[:LINE_BYTES_MAX]], b""
+            if not data or len(kept) > LINE_BYTES_MAX:  # the last line may lack its end; one that does not end is none
+                whole, kept = [*whole, kept], b""
             for line in whole:
                 self._room.acquire()
                 try:

@@ -26,7 +26,8 @@ class Screen:
     def __init__(self, *, quiet: bool, pictures: bool, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._quiet, self._is_terminal = quiet, self._stream.isatty()
-        self._columns, lines = os.get_terminal_size(self._stream.fileno()) if self._is_terminal else (80, 24)
+        columns, lines = os.get_terminal_size(self._stream.fileno()) if self._is_terminal else (0, 0)
+        self._columns, lines = columns or 80, lines or 24  # where the terminal does not say
         self._rows = max(1, min(ROWS_MAX, lines - ROWS_BELOW)) if pictures and self._is_terminal else 0
 
     @property

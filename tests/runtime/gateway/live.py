@@ -67,7 +67,7 @@ class Stage(threading.Thread):
         self._calls: queue.Queue[Callable[[], None]] = queue.Queue()
         self._stopping = False
         self.body_bytes, self.pace_s = body_bytes, pace_s
-        self.body: Callable[[int, int], tuple[bytes, bytes | None]] | None = None
+        self.body: Callable[[int, bool], tuple[bytes, bytes | None]] | None = None
         self.sessions: dict[str, m.Create] = {}
         self.owners: dict[str, str] = {}
         self.held: dict[str, dict[str, Held]] = {}
@@ -469,10 +469,11 @@ def a_gateway(stage: Stage, *options: str, workers: str) -> Iterator[Place]:
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        assert "http://" in line, line + process.stderr.read()
-        host, _, port = line.partition("http://")[2].partition(",")[0].rpartition(":")
+        assert "://" in line, line + process.stderr.read()
+        host, _, port = line.partition("://")[2].partition(",")[0].rpartition(":")
         place = Place(stage=stage, process=process, host=host, port=int(port))
-        place.until(lambda: place.call("GET", "/ready").status == 200, "the gateway is ready")
+        if "http://" in line:
+            place.until(lambda: place.call("GET", "/ready").status == 200, "the gateway is ready")
         with place.open:
             yield place
     finally:
