@@ -24,8 +24,7 @@ from traces.errors import BadInputError
 
 if TYPE_CHECKING:
     from runtime.cli.client_watch import Ending, Watching, Wish
-    from runtime.client import Client, Ticket
-    from runtime.client.experience import Felt
+    from runtime.client import Client, Felt, Ticket
 
 _EPILOG = (
     "Example: epochal client --prompt 'red circle' --seconds 10 -o video.mp4. While it runs, lines on stdin steer it: "

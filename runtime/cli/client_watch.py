@@ -14,8 +14,7 @@ from typing import Any, Literal
 from runtime.cli.client_file import StreamFile
 from runtime.cli.client_lines import HELP, Lines, line_of
 from runtime.cli.client_screen import Screen
-from runtime.client import Chunk, Done, Fault, Lost, Started, State, Updated, Video
-from runtime.client.experience import Experience, Felt
+from runtime.client import Chunk, Done, Experience, Fault, Felt, Lost, Started, State, Updated, Video
 from runtime.client.messages import Event
 from runtime.encode.decoding import Decoder, UndecodableError, scaled
 

@@ -11,6 +11,7 @@ from runtime.client.errors import (
     ReplacedError,
     UnreachableError,
 )
+from runtime.client.experience import Experience, Felt
 from runtime.client.messages import Chunk, Created, Done, Lost, Picture, SessionInfo, Started, State, Ticket, Updated
 from runtime.client.retries import Retries
 from runtime.client.video import Video
@@ -23,7 +24,9 @@ __all__ = [
     "ClientError",
     "Created",
     "Done",
+    "Experience",
     "Fault",
+    "Felt",
     "Lost",
     "NoSessionError",
     "Picture",

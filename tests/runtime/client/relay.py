@@ -16,6 +16,8 @@ class Relay:
     def __init__(self, target: int) -> None:
         self.target, self.port, self.opened = target, 0, 0
         self._writers: set[asyncio.StreamWriter] = set()
+        self.flowing = asyncio.Event()  # cleared: what comes is held back, and connections stay
+        self.flowing.set()
 
     def cut(self) -> None:
         """All connections end, without a word."""
@@ -29,18 +31,18 @@ class Relay:
             if self.target:
                 there, back = await asyncio.open_connection("127.0.0.1", self.target)
                 self._writers.add(back)
-                await asyncio.gather(_pass(reader, back), _pass(there, writer))
+                await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
                 self._writers.discard(back)
         writer.transport.abort()
         self._writers.discard(writer)
 
-
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(1 << 16):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(1 << 16):
+                await self.flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
 
 
 @asynccontextmanager

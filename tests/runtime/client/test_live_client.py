@@ -153,6 +153,30 @@ def test_a_gateway_that_is_gone_is_given_up(place: Place) -> None:
     asyncio.run(use())
 
 
+def test_a_gateway_that_falls_silent_is_left_and_found_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.client.video.PING_S", 0.3)
+    monkeypatch.setattr("runtime.client.video.OPEN_S", 0.3)
+
+    async def use() -> None:
+        async with a_relay(place.port) as relay:
+            client = client_of(relay.port)
+            session = await created(client)
+            async with client.watch(session) as video:
+                found = await some(video, 3)
+                relay.flowing.clear()
+                for _ in range(2):  # the connection that was there, and the next
+                    async with asyncio.timeout(PATIENCE_S):
+                        while not isinstance(event := await video.next_event(), Lost):
+                            assert isinstance(event, Chunk)
+                            found.append(event)
+                relay.flowing.set()
+                found += await some(video, 3)
+            assert [chunk.seq for chunk in found] == list(range(len(found)))
+            assert not any(chunk.gap for chunk in found)
+
+    asyncio.run(use())
+
+
 def test_a_paused_session_is_paused_again_on_a_new_connection(place: Place) -> None:
     async def use() -> None:
         async with a_relay(place.port) as relay:

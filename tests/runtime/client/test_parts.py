@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from runtime.cli.client_lines import LINE_BYTES_MAX, Line, Lines, line_of
 from runtime.cli.client_screen import half_blocks, printable
-from runtime.client import BrokenStreamError, Chunk, Lost, Picture, Retries, Started, State
+from runtime.client import BrokenStreamError, Chunk, Experience, Lost, Picture, Retries, Started, State
 from runtime.client.calls import error_of, place_of
 from runtime.client.errors import BusyError, Fault, NoSessionError, RefusedError
-from runtime.client.experience import Experience
 from runtime.client.order import Order
 from runtime.gateway.framing import BadFramingError, Framed, framed, unframed
 from traces.errors import BadInputError
