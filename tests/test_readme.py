@@ -66,8 +66,8 @@ def test_the_live_system_is_served_and_watched(tmp_path: Path) -> None:
     )
     try:
         assert serving.stderr is not None
-        told = serving.stderr.readline()
-        assert f"open http://{address}/ in a browser, or run epochal client http://{address}" in told
+        wanted = f"to watch a session, open http://{address} in a browser or run epochal client http://{address}\n"
+        assert wanted in iter(serving.stderr.readline, "")
         for line in (film, page):
             command = [*_installed(line), f"http://{address}"]
             done = subprocess.run(

@@ -76,6 +76,8 @@ def client_command(
         client = Client(url, ca_file=ca_file)
         if output is not None and encoding != "h264" and not session:
             raise BadInputError.of("-o", f"holds h264, and --encoding is {encoding}: leave one of them out")
+        if seconds is not None and encoding == "none":
+            raise BadInputError.of("--seconds", "raw chunks do not say how long they play: use --chunks")
         if show == "browser":
             if output is not None or session:
                 raise BadInputError.of("--show browser", "opens a session of its own: leave -o and --session out")
@@ -119,6 +121,7 @@ class _Visit:
         from runtime.cli.client_lines import Lines
         from runtime.cli.client_screen import Screen
         from runtime.cli.client_watch import Watching
+        from runtime.client import ReplacedError
 
         stopping = _stopping()
         with (
@@ -131,8 +134,12 @@ class _Visit:
             screen.say(f"session {ticket.session_id} at {self._client.url}")
             try:
                 async with self._client.watch(ticket) as video:
-                    watching = Watching(video, self._wish, file, screen, Lines(sys.stdin.fileno()))
+                    lines = Lines(sys.stdin.fileno() if sys.stdin is not None else None)
+                    watching = Watching(video, self._wish, file, screen, lines)
                     ending = await watching.run(stopping)
+            except ReplacedError:
+                self._keep = True  # it is another client's now
+                raise
             finally:
                 if not self._keep and not await self._end(ticket):
                     screen.say("the session could not be ended; it ends when nobody comes back to it")
@@ -182,7 +189,7 @@ class _Visit:
 
 
 def _stopping() -> asyncio.Event:
-    """Set by the first SIGINT or SIGTERM; the second one does not wait for anything."""
+    """Set by the first SIGINT or SIGTERM; the second one leaves everything at once."""
     loop, stopping, whole = asyncio.get_running_loop(), asyncio.Event(), asyncio.current_task()
     assert whole is not None
 
@@ -193,6 +200,7 @@ def _stopping() -> asyncio.Event:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in the background there are no lines, and it goes on
     return stopping
 
 

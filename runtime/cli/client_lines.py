@@ -40,15 +40,15 @@ def line_of(typed: str) -> Line | None:
 class Lines:
     """Lines of a file descriptor, which may be a terminal, a pipe or a file, read by a thread of its own.
 
-    The thread ends with the process; nobody waits for it.
+    None: there is none. The thread ends with the process; nobody waits for it.
     """
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._room = threading.Semaphore(WAITING_MAX)
         self._read: asyncio.Queue[str] = asyncio.Queue()
-        threading.Thread(target=self._run, name="lines", daemon=True).start()
+        if descriptor is not None:
+            threading.Thread(target=self._run, args=(descriptor,), name="lines", daemon=True).start()
 
     async def next(self) -> str:
         """Waits for ever where nothing more is typed."""
@@ -56,11 +56,11 @@ class Lines:
         self._room.release()
         return line
 
-    def _run(self) -> None:
+    def _run(self, descriptor: int) -> None:
         kept = b""
         while True:
             try:
-                data = os.read(self._descriptor, LINE_BYTES_MAX)
+                data = os.read(descriptor, LINE_BYTES_MAX)
             except OSError:
                 return
             *whole, kept = (kept + data).split(b"\n")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-COLUMNS_MAX, ROWS_MAX = 96, 40  # of a picture
+COLUMNS_MAX, ROWS_MAX = 64, 32  # of a picture
 ROWS_BELOW = 6  # for how things are, the newest line, and what is typed
 _HALF = "\N{UPPER HALF BLOCK}"
 

@@ -31,7 +31,7 @@ from runtime.worker.process.addresses import is_loopback
 from traces.errors import BadInputError
 
 ANSWER_BYTES_MAX = 1 << 20
-WAIT_S = 15.0  # for an answer
+WAIT_S = 10.0  # for an answer
 Answer = TypeVar("Answer")
 _BUSY = (408, 429, 502, 503, 504)
 

@@ -119,6 +119,19 @@ def test_a_session_that_is_kept_is_come_back_to(place: Place, tmp_path: Path) ->
     )
 
 
+def test_a_session_that_another_client_has_taken_is_left_to_it(place: Place, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    first = started(place, "--token-file", token, cwd=tmp_path)
+    place.until(token.exists, "it is created")
+    (name,) = place.stage.sessions
+    place.until(lambda: place.stage.held["w"][name].number > 2, "chunks come")
+    second = started(place, "--session", name, "--token-file", token, "--chunks=6", "--format=json", cwd=tmp_path)
+    code, _, told = ended(first)
+    assert (code, told.splitlines()[-1]) == (1, "another client has started this session")
+    _, result, _ = ended(second)
+    assert (result["chunks"], result["ending"]) == (6, "enough")
+
+
 @pytest.mark.parametrize("kind", ["h264", "mjpeg"])
 def test_a_terminal_shows_pictures_and_how_things_are(place: Place, tmp_path: Path, kind: Kind) -> None:
     ours, theirs = pty.openpty()
@@ -158,6 +171,7 @@ def test_a_gateway_that_takes_no_more_is_waited_for_and_given_up(place: Place, t
         (("-o", "film.avi"), "-o: film.avi must end in .mp4"),
         (("-o", "absent/film.mp4"), "-o: the folder of absent/film.mp4 must be there"),
         (("-o", "film.mp4", "--encoding=mjpeg"), "-o: holds h264, and --encoding is mjpeg"),
+        (("--seconds=1", "--encoding=none"), "--seconds: raw chunks do not say how long they play"),
         (("--show=terminal",), "--show terminal: needs a terminal"),
         (("--session", "s", "--token-file", "absent"), "absent: must be a readable text file"),
         (("--ca-file", "absent", "https://127.0.0.1:1"), "absent: must be a readable PEM file"),
