@@ -177,6 +177,21 @@ def test_a_gateway_that_falls_silent_is_left_and_found_again(place: Place, monke
     asyncio.run(use())
 
 
+def test_whoever_was_too_slow_goes_on_where_it_was() -> None:
+    async def use(port: int) -> None:
+        client = client_of(port)
+        async with client.watch(await created(client)) as video:
+            found = await some(video, 3)
+            await asyncio.sleep(1.0)
+            found += await some(video, 9)
+        assert [chunk.seq for chunk in found] == list(range(12))
+        assert not any(chunk.gap for chunk in found)
+
+    with a_place("--slow-s", "0.3") as place:
+        asyncio.run(use(place.port))
+        assert "epochal_gateway_clients_cut_total 1.0" in place.call("GET", "/metrics").body.decode()
+
+
 def test_a_paused_session_is_paused_again_on_a_new_connection(place: Place) -> None:
     async def use() -> None:
         async with a_relay(place.port) as relay:
