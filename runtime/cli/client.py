@@ -74,8 +74,8 @@ def client_command(
         if keep and token_file is None:
             raise BadInputError.of("--keep", "needs --token-file, or else nobody could come back")
         client = Client(url, ca_file=ca_file)
-        if output is not None and encoding != "h264" and not session:
-            raise BadInputError.of("-o", f"holds h264, and --encoding is {encoding}: leave one of them out")
+        if output is not None and encoding == "none":
+            raise BadInputError.of("-o", "raw chunks cannot be kept: leave -o or --encoding out")
         if seconds is not None and encoding == "none":
             raise BadInputError.of("--seconds", "raw chunks do not say how long they play: use --chunks")
         if show == "browser":

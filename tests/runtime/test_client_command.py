@@ -52,9 +52,13 @@ def frames_of(path: Path) -> int:
     return len(frames)
 
 
-def test_a_stream_becomes_a_file_that_plays(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["h264", "mjpeg"])
+def test_a_stream_becomes_a_file_that_plays(place: Place, tmp_path: Path, kind: Kind) -> None:
     began_s = time.monotonic()
-    code, result, _ = ended(started(place, "--chunks=12", "-o", "film.mp4", "--format=json", cwd=tmp_path))
+    place.stage.body = a_film(kind)
+    options = ("--encoding", kind, "--chunks=12", "-o", "film.mp4", "--format=json")
+    code, result, _ = ended(started(place, *options, cwd=tmp_path))
+    place.stage.body = a_film("h264")
     assert time.monotonic() - began_s >= (12 - 5) * CHUNK_S, "as it plays"
     assert (result["chunks"], result["written"], result["ending"]) == (12, 12, "enough")
     assert code == (3 if result["stalls"] else 0)
@@ -170,7 +174,7 @@ def test_a_gateway_that_takes_no_more_is_waited_for_and_given_up(place: Place, t
         (("--keep",), "--keep: needs --token-file"),
         (("-o", "film.avi"), "-o: film.avi must end in .mp4"),
         (("-o", "absent/film.mp4"), "-o: the folder of absent/film.mp4 must be there"),
-        (("-o", "film.mp4", "--encoding=mjpeg"), "-o: holds h264, and --encoding is mjpeg"),
+        (("-o", "film.mp4", "--encoding=none"), "-o: raw chunks cannot be kept"),
         (("--seconds=1", "--encoding=none"), "--seconds: raw chunks do not say how long they play"),
         (("--show=terminal",), "--show terminal: needs a terminal"),
         (("--session", "s", "--token-file", "absent"), "absent: must be a readable text file"),
