@@ -118,7 +118,7 @@ class _Visit:
 
     async def run(self, session_id: str, asked: dict[str, Any], output_format: str) -> int:
         from runtime.cli.client_file import StreamFile
-        from runtime.cli.client_lines import Lines
+        from runtime.cli.client_lines import HELP, Lines
         from runtime.cli.client_screen import Screen
         from runtime.cli.client_watch import Watching
         from runtime.client import ReplacedError
@@ -132,6 +132,8 @@ class _Visit:
             if ticket is None:
                 return INTERRUPTED
             screen.say(f"session {ticket.session_id} at {self._client.url}")
+            if sys.stdin is not None and sys.stdin.isatty():
+                screen.say(HELP)
             try:
                 async with self._client.watch(ticket) as video:
                     lines = Lines(sys.stdin.fileno() if sys.stdin is not None else None)
