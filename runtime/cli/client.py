@@ -68,6 +68,7 @@ def client_command(
         from runtime.cli.client_screen import printable
         from runtime.cli.client_watch import Wish
         from runtime.client import Client, ClientError, NoSessionError, RefusedError
+        from runtime.encode.boxes import BadBoxesError
 
         if bool(session) and token_file is None:
             raise BadInputError.of("--session", "needs --token-file, with the session's token")
@@ -104,6 +105,9 @@ def client_command(
         except ClientError as error:
             print(printable(str(error)), file=sys.stderr)
             raise SystemExit(BAD_INPUT if isinstance(error, RefusedError | NoSessionError) else FAILED) from None
+        except BadBoxesError as error:
+            print(f"a chunk cannot be kept: {printable(str(error))}; watch it without -o", file=sys.stderr)
+            raise SystemExit(FAILED) from None
     raise SystemExit(code)
 
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from runtime.cli.client_file import StreamFile
 from runtime.cli.client_lines import HELP, Lines, line_of
@@ -61,7 +60,7 @@ class Watching:
     async def run(self, stopping: asyncio.Event) -> Ending:
         """Raises `ClientError`, OSError, `BadInputError` and `BadBoxesError`."""
         reading = asyncio.create_task(self._read())
-        others = [asyncio.create_task(each) for each in self._others()]
+        others = [asyncio.create_task(each) for each in (self._play(), self._obey(), self._tell())]
         stopped = asyncio.create_task(stopping.wait())
         tasks = {reading, stopped, *others}
         try:
@@ -81,9 +80,6 @@ class Watching:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self._experience.chunks and self._video.next_seq:  # whoever comes back begins with the next one
                 await self._video.ack(self._video.next_seq - 1)
-
-    def _others(self) -> list[Coroutine[Any, Any, None]]:
-        return [self._play(), self._obey(), self._tell()]
 
     async def _read(self) -> Ending:
         """Everything as soon as it comes: nothing waits for the player."""

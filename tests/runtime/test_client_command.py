@@ -159,6 +159,18 @@ def test_a_terminal_shows_pictures_and_how_things_are(place: Place, tmp_path: Pa
     assert told.decode().endswith("\x1b[?1049l")
 
 
+def test_chunks_that_are_none_are_told(place: Place, tmp_path: Path) -> None:
+    """What came before them is kept, and the session ends."""
+    film, part = a_film("mjpeg"), b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 99\r\n"
+    place.stage.body = lambda number, begins: film(number, begins) if number < 3 else (part, None)
+    code, _, told = ended(started(place, "--encoding=mjpeg", "-o", "film.mp4", cwd=tmp_path))
+    place.stage.body = a_film("h264")
+    assert code == 1
+    assert "a chunk cannot be kept: chunk 3 is no motion JPEG" in told
+    assert frames_of(tmp_path / "film.mp4") == 3 * FRAMES
+    assert place.stage.sessions == {}
+
+
 def test_a_gateway_that_takes_no_more_is_waited_for_and_given_up(place: Place, tmp_path: Path) -> None:
     place.stage.refusal = m.Refused(session_id="", refusal="full", reason="no room", retry_after_s=1.0)
     code, _, told = ended(started(place, "--wait-s=0", cwd=tmp_path))
