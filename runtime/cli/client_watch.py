@@ -186,7 +186,7 @@ class Watching:
         match event:
             case State():
                 self._state = event
-                waits = f", {event.position} before it" if event.state == "waiting" else ""
+                waits = f", {event.position} before it" if event.position else ""
                 self._screen.say(f"the session is {event.state}{waits}")
             case Updated():
                 names = [name for name in ("prompt", "control") if getattr(event, name) is not None]
@@ -204,7 +204,7 @@ class Watching:
 def status_of(felt: Felt, state: State | None) -> str:
     """One line."""
     where = "connecting" if state is None else str(state.state)
-    if state is not None and state.state == "waiting":
+    if state is not None and state.position:
         where += f", {state.position} before it"
     parts = [where, f"{felt.chunks} chunks, {felt.play_s:.1f} s"]
     if felt.latency_p50_ms is not None and felt.latency_p99_ms is not None:

@@ -129,7 +129,8 @@ class Session {
       this.next = this.taken = message.from_seq;
     } else if (message.type === "session.state") {
       this.isActive = message.state === "active";
-      if (this.pausedMs === null) say(message.state === "waiting" ? `Waiting; ${message.position} before you` : `The session is ${message.state}`);
+      const before = message.position ? `, ${message.position} before it` : "";
+      if (this.pausedMs === null) say(`The session is ${message.state}${before}`);
     } else if (message.type === "session.updated") {
       if (message.prompt !== undefined) say("The new prompt is shown from now on");
     } else if (message.type === "video.start") {
