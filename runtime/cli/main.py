@@ -32,6 +32,7 @@ _COMMANDS = {
     "profile": "Measure how long chunks take on this device, per profile and batch, and write a fleet file.",
     "keys": "Make the certificates with which controller, gateway and workers know each other; add, list, remove.",
     "serve": "Serve sessions on this machine: a gateway, a controller and its workers.",
+    "client": "Open a session and watch it: to a file, in the terminal or in a browser; steer it meanwhile.",
     "controller": "Decide where sessions are: place, suspend and migrate them, and start and stop workers as plans "
     "want it.",
     "worker": "Compute the chunks of sessions on one device, as a controller says.",

@@ -17,9 +17,9 @@ from runtime.cli.long_running import stop_on_signals, teller
 from traces.errors import BadInputError
 
 _EPILOG = (
-    "Example: epochal serve --workers 4; then open the address that it names. Everything stays on this machine. "
-    "Ctrl-C and SIGTERM end all of it; what was promised is in the folder of --state, and goes on when it is served "
-    "again. What happens is recorded there, too, without what clients write: see epochal replay. "
+    "Example: epochal serve --workers 4; then open the address that it names, or run epochal client. Everything stays "
+    "on this machine. Ctrl-C and SIGTERM end all of it; what was promised is in the folder of --state, and goes on "
+    "when it is served again. What happens is recorded there, too, without what clients write: see epochal replay. "
     "Exit codes: 0 stopped, 1 failed, 2 bad input."
 )
 

@@ -6,13 +6,12 @@ from.
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from runtime.encode.boxes import fragment_times, placed
 from runtime.encode.chunk import EncodedChunk
+from runtime.encode.part_file import PartFile
 
 SEQUENCE_MAX = 2**32 - 1
 
@@ -30,8 +29,7 @@ class Mp4File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._stream = self._temporary.open("wb")
+        self._file = PartFile(path)
         self._init: bytes | None = None
         self._last: tuple[int, int] | None = None  # lineage and number
         self._end = 0  # in the track's units
@@ -74,15 +72,7 @@ class Mp4File:
 
     def close(self) -> None:
         """Give the file its name; a file without chunks is removed."""
-        if self._stream.closed:
-            return
-        os.fsync(self._stream.fileno())
-        self._stream.close()
-        if self._fragments:
-            os.replace(self._temporary, self._path)
-        else:
-            with suppress(FileNotFoundError):
-                self._temporary.unlink()
+        self._file.close(keep=self._fragments > 0)
 
     def _write(self, encoded: EncodedChunk) -> None:
         times = fragment_times(encoded.body)
@@ -94,8 +84,8 @@ class Mp4File:
         assert self._fragments < SEQUENCE_MAX, f"{self._path.name} has as many chunks as can be counted"
         start = times.start + shift
         body = placed(encoded.body, times, sequence=self._fragments + 1, start=start)
-        self._stream.write(body if self._init is not None or encoded.init is None else encoded.init + body)
-        self._stream.flush()
+        self._file.stream.write(body if self._init is not None or encoded.init is None else encoded.init + body)
+        self._file.stream.flush()
         self._fragments += 1
         self._init = self._init or encoded.init
         self._shift, self._end = shift, start + times.duration

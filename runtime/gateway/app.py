@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
@@ -35,6 +35,7 @@ from runtime.gateway.desk import Turned
 from runtime.gateway.doorway import CREATE_PATH, Doorway, answer_of, headers_of
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.messages import Answer
+from runtime.gateway.page import Page, page
 from runtime.gateway.session import Session
 from runtime.gateway.tokens import Scope
 from runtime.worker.messages import Text
@@ -62,14 +63,17 @@ def make_app(gateway: Gateway) -> FastAPI:
         title="Epochal",
         summary="Sessions of streaming video that are generated while they are watched.",
         version=_version(),
+        docs_url=None,
         redoc_url=None,
-        responses={status: {"model": ErrorBody} for status in (400, 404)},
+        responses={status: {"model": ErrorBody} for status in (400, 404, "4XX")},
     )
     app.add_middleware(Doorway, gateway=gateway)
     _tell_errors(app)
     _add_sessions(app, gateway)
     _add_operator(app, gateway)
     _add_health(app, gateway)
+    _add_page(app, "/", page("watch", "Epochal"))
+    _add_page(app, "/docs", page("docs", "What can be asked of this gateway"))
     return app
 
 
@@ -281,6 +285,12 @@ def _add_health(app: FastAPI, gateway: Gateway) -> None:
     async def metrics() -> Response:
         """As Prometheus reads them."""
         return Response(gateway.scrape(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _add_page(app: FastAPI, path: str, shown: Page) -> None:
+    @app.get(path, include_in_schema=False)
+    async def show(request: Request) -> Response:
+        return HTMLResponse(shown.text, headers=shown.headers(request.headers.get("host")))
 
 
 def _version() -> str:

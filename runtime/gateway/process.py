@@ -52,7 +52,9 @@ async def _run(config: GatewayConfig, told: Callable[[str], None]) -> ExitCode:
     host, port = listening.getsockname()[:2]
     async with gateway.running():
         shown = f"[{host}]" if ":" in host else host
-        told(f"gateway {config.name}: {scheme}://{shown}:{port}, workers at {gateway.workers_address}")
+        url = f"{scheme}://{shown}:{port}"
+        told(f"gateway {config.name}: {url}, workers at {gateway.workers_address}")
+        told(f"to watch a session, open {url} in a browser or run epochal client {url}")
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         failing = asyncio.create_task(gateway.failed.wait())
         await asyncio.wait((serving, failing), return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import struct
 from typing import Any, assert_never
 
 from starlette.responses import JSONResponse
@@ -17,15 +16,11 @@ from runtime.gateway import bodies
 from runtime.gateway.bodies import ErrorFact, client_message
 from runtime.gateway.client import Client, Outcome
 from runtime.gateway.doorway import FOREIGN, admits
+from runtime.gateway.framing import Framed, framed
 from runtime.gateway.gateway import Gateway
 from runtime.gateway.pictures import Pictures, pictures_of
 from runtime.gateway.session import Session
 from runtime.gateway.stream import Kept
-
-# Version, flags, 2 bytes of nothing, bytes of the init segment before the body, lineage, seq.
-HEADER = struct.Struct(">BBxxIQQ")
-HEADER_VERSION = 1
-KEY_FRAME, DISCONTINUITY, GAP = 1, 2, 4
 
 DONE, GOING = 1000, 1012
 MALFORMED, NOT_FOUND, TOO_SLOW, REPLACED, BUSY = 4400, 4404, 4408, 4409, 4429
@@ -173,9 +168,13 @@ class _Conversation:
 
     async def speak(self, touched: asyncio.Event) -> None:
         """Tell the client what is new, and send it what has come."""
-        position = self._client.position
         await self._websocket.send_json(
-            {"type": "session.started", "session_id": self._session.session_id, "from_seq": position}
+            {
+                "type": "session.started",
+                "session_id": self._session.session_id,
+                "from_seq": self._client.position,
+                "ahead": self._gateway.config.limits.ahead,
+            }
         )
         while True:
             touched.clear()
@@ -241,9 +240,17 @@ class _Conversation:
         if init and not kept.opens and self._has_init == init:
             init = b""
         self._has_init = kept.init
-        gap = kept.gap or self._client.gap
-        flags = KEY_FRAME * kept.key_frame | DISCONTINUITY * kept.discontinuity | GAP * gap
-        return HEADER.pack(HEADER_VERSION, flags, len(init), kept.lineage, seq) + init + kept.body
+        return framed(
+            Framed(
+                key_frame=kept.key_frame,
+                discontinuity=kept.discontinuity,
+                gap=kept.gap or self._client.gap,
+                lineage=kept.lineage,
+                seq=seq,
+                init=init,
+                body=kept.body,
+            )
+        )
 
 
 async def _text(websocket: WebSocket) -> str:

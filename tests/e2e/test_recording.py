@@ -14,10 +14,11 @@ from pathlib import Path
 import yaml
 from websockets.exceptions import ConnectionClosed
 
+from runtime.gateway.framing import unframed
 from tests.builders import FLEET
 from tests.e2e.command import epochal
 from tests.e2e.test_serve import is_ready, processes, served, until
-from tests.runtime.gateway.live import Clients, chunk_of
+from tests.runtime.gateway.live import Clients
 from traces.store import read_trace
 
 CHUNK_S = 0.4
@@ -45,7 +46,7 @@ class Viewer(threading.Thread):
         with suppress(ConnectionClosed):
             for data in self.opened:
                 if isinstance(data, bytes):
-                    self.taken = chunk_of(data).seq + 1
+                    self.taken = unframed(data).seq + 1
                     time.sleep(CHUNK_S)
                     self.say(type="session.ack", seq=self.taken)
 

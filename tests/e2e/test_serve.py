@@ -16,12 +16,12 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+from runtime.gateway.framing import Framed, unframed
 from tests.e2e.command import EPOCHAL, environment, epochal
-from tests.runtime.gateway.live import ADMIN_TOKEN, Chunk, Clients, chunk_of, chunks, free_port
+from tests.runtime.gateway.live import ADMIN_TOKEN, Clients, chunks, free_port
 from tests.runtime.worker.live_sessions import Script, reference
 
 PATIENCE_S = 120.0
-DISCONTINUITY = 2
 COMPARED = 40  # chunks of each lineage
 
 
@@ -90,13 +90,13 @@ class Watched(threading.Thread):
         with suppress(ConnectionClosed):
             for data in self.opened:
                 if isinstance(data, bytes):
-                    self._take(chunk_of(data))
+                    self._take(unframed(data))
 
-    def _take(self, chunk: Chunk) -> None:
+    def _take(self, chunk: Framed) -> None:
         if chunk.seq != self.seq:
             self.wrong = self.wrong or f"chunk {chunk.seq} came instead of {self.seq}"
         if chunk.lineage > self.lineage:
-            if not chunk.flags & DISCONTINUITY:
+            if not chunk.discontinuity:
                 self.wrong = self.wrong or f"lineage {chunk.lineage} begins without a word"
             self.lineage, self.first = chunk.lineage, chunk.seq
         self.digests.append((chunk.seq - self.first, hashlib.sha256(chunk.body).digest()))

@@ -10,7 +10,6 @@ import http.client
 import json
 import queue
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -24,13 +23,13 @@ import zmq
 from websockets.sync.client import ClientConnection, connect
 
 from runtime.gateway import messages as m
+from runtime.gateway.framing import Framed, unframed
 from runtime.transfer.messages import UNREADABLE
 from runtime.worker.messages import Encoding, Steered, StreamReport, Uncredited
 from runtime.worker.process.messages import Credit, Delivered, Steer, Told, WantKeyFrame
 from tests.e2e.command import EPOCHAL, environment
 
 PATIENCE_S = 60.0
-HEADER = struct.Struct(">BBxxIQQ")
 ADMIN_TOKEN = "an operator's token of many letters"  # noqa: S105 - of a gateway that is gone with its test
 
 _FROM_GATEWAY = msgspec.msgpack.Decoder(Steer | Credit | WantKeyFrame)
@@ -68,7 +67,7 @@ class Stage(threading.Thread):
         self._calls: queue.Queue[Callable[[], None]] = queue.Queue()
         self._stopping = False
         self.body_bytes, self.pace_s = body_bytes, pace_s
-        self.body: Callable[[int, int], tuple[bytes, bytes | None]] | None = None
+        self.body: Callable[[int, bool], tuple[bytes, bytes | None]] | None = None
         self.sessions: dict[str, m.Create] = {}
         self.owners: dict[str, str] = {}
         self.held: dict[str, dict[str, Held]] = {}
@@ -429,26 +428,9 @@ class Place(Clients):
             time.sleep(0.01)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """As a client gets it."""
-
-    flags: int
-    lineage: int
-    seq: int
-    init: bytes
-    body: bytes
-
-    @property
-    def words(self) -> list[str]:
-        return self.body.decode().split()
-
-
-def chunk_of(data: bytes) -> Chunk:
-    version, flags, init_bytes, lineage, seq = HEADER.unpack_from(data)
-    assert version == 1
-    init, body = data[HEADER.size : HEADER.size + init_bytes], data[HEADER.size + init_bytes :]
-    return Chunk(flags=flags, lineage=lineage, seq=seq, init=init, body=body)
+def words_of(chunk: Framed) -> list[str]:
+    """Lineage, number, prompt and control, as the stage writes them."""
+    return chunk.body.decode().split()
 
 
 def hear(opened: ClientConnection, kind: str) -> dict[str, Any]:
@@ -463,13 +445,13 @@ def hear(opened: ClientConnection, kind: str) -> dict[str, Any]:
             assert message["type"] != "error", message
 
 
-def chunks(opened: ClientConnection, count: int) -> list[Chunk]:
+def chunks(opened: ClientConnection, count: int) -> list[Framed]:
     """The next so many."""
-    found: list[Chunk] = []
+    found: list[Framed] = []
     while len(found) < count:
         data = opened.recv(timeout=PATIENCE_S)
         if isinstance(data, bytes):
-            found.append(chunk_of(data))
+            found.append(unframed(data))
     return found
 
 
@@ -487,10 +469,11 @@ def a_gateway(stage: Stage, *options: str, workers: str) -> Iterator[Place]:
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        assert "http://" in line, line + process.stderr.read()
-        host, _, port = line.partition("http://")[2].partition(",")[0].rpartition(":")
+        assert "://" in line, line + process.stderr.read()
+        host, _, port = line.partition("://")[2].partition(",")[0].rpartition(":")
         place = Place(stage=stage, process=process, host=host, port=int(port))
-        place.until(lambda: place.call("GET", "/ready").status == 200, "the gateway is ready")
+        if "http://" in line:
+            place.until(lambda: place.call("GET", "/ready").status == 200, "the gateway is ready")
         with place.open:
             yield place
     finally:

@@ -33,10 +33,10 @@ def test_a_session_is_watched_over_moves_and_a_loss() -> None:
         after = chunks(opened, 1)
         while after[-1].lineage == 0:
             after += chunks(opened, 1)
-        assert after[-1].flags & 2
+        assert after[-1].discontinuity
         after = [after[-1], *chunks(opened, 5)]
         for number, chunk in enumerate(after):
-            assert (chunk.lineage, chunk.flags & 4) == (1, 0)
+            assert (chunk.lineage, chunk.gap) == (1, False)
             assert hashlib.sha256(chunk.body).digest() == reference(script).digest(number)
 
 
