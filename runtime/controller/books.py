@@ -5,7 +5,7 @@ Decides how truth, workers and the planner's picture of the fleet change togethe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from msgspec.structs import replace as with_fields
@@ -16,6 +16,7 @@ from runtime.controller.owners import Owners
 from runtime.controller.roster import Roster
 from runtime.controller.step import Step, Switch, Word
 from runtime.controller.tally import Tally
+from runtime.controller.waiting import Waiting
 from runtime.gateway.messages import Serving, ToGateway
 from runtime.journal.records import Record
 from runtime.journal.rules import after
@@ -54,7 +55,7 @@ class Books:
         self.chunks: dict[str, int] = {}  # of each session's next chunk, as its owner has told in this lineage
         self.gateway_since = 0  # of the last gateway that was told everything
         self.owners = Owners(truth)
-        self._waits: dict[str, float] = {}  # sessions that wait for a GPU: since when
+        self.waiting = Waiting()
         self._served: dict[str, Serving] = {}  # as the gateway has it
         self._records: list[Record] = []
         self._words: list[Word] = []
@@ -71,7 +72,7 @@ class Books:
         copied.tally = self.tally.copy()
         copied.touched, copied._told, copied._served = set(self.touched), list(self._told), dict(self._served)
         copied.chunks, copied.gateway_since = dict(self.chunks), self.gateway_since
-        copied.owners, copied._waits = self.owners.copy(), dict(self._waits)
+        copied.owners, copied.waiting = self.owners.copy(), self.waiting.copy()
         copied._records, copied._words = list(self._records), list(self._words)
         copied._replies, copied._switches = list(self._replies), list(self._switches)
         return copied
@@ -163,7 +164,7 @@ class Books:
 
     def _news(self) -> list[ToGateway]:
         """Of sessions that are not where, or with whom, the gateway believes them to be."""
-        news, positions = list[ToGateway](), self.positions() if self.touched & self._waits.keys() else {}
+        news = list[ToGateway]()
         for session_id in sorted(self.touched):
             owned = self.truth.sessions.get(session_id)
             if owned is None:
@@ -172,31 +173,19 @@ class Books:
                 continue
             if owned.worker is None:  # another lineage begins at 0
                 self.chunks.pop(session_id, None)
-            serving = self._serving(session_id, owned, positions.get(session_id, 0))
+            serving = self._serving(session_id, owned)
             if self._served.get(session_id) != serving:
                 self._served[session_id] = serving
                 news.append(with_fields(serving, chunk_number=self.chunks.get(session_id, 0)))
         self.touched.clear()
         return news
 
-    @property
-    def waiting(self) -> Collection[str]:
-        """Sessions that wait for a GPU."""
-        return self._waits.keys()
-
-    def positions(self) -> dict[str, int]:
-        """How many wait before each session that waits: in the order in which they began to."""
-        waits = sorted((since_s, session_id) for session_id, since_s in self._waits.items())
-        return {session_id: place for place, (_, session_id) in enumerate(waits)}
-
     def _note_wait(self, session_id: str) -> None:
         session = self.session(session_id)
-        if session is not None and session.status == "waiting":
-            self._waits[session_id] = session.since_s
-        else:
-            self._waits.pop(session_id, None)
+        waits_since_s = session.since_s if session is not None and session.status == "waiting" else None
+        self.waiting.note(session_id, waits_since_s)
 
-    def _serving(self, session_id: str, owned: Owned, position: int) -> Serving:
+    def _serving(self, session_id: str, owned: Owned) -> Serving:
         session = self.session(session_id)
         present = None if owned.worker is None else self.roster.present.get(owned.worker)
         return Serving(
@@ -207,7 +196,7 @@ class Books:
             lineage=owned.lineage,
             worker="" if present is None else present.worker,
             incarnation=0 if present is None else present.incarnation,
-            position=position,
+            position=self.waiting.position(session_id),
             token_sha256=owned.token_sha256,
             text=text_of(owned),
             prompt_serial=owned.prompt_serial,

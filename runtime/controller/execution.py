@@ -47,13 +47,15 @@ class Execution:
     def __init__(self, books: Books) -> None:
         self._books = books
         self._flights: dict[str, Flight] = {}
+        self._handed: dict[str, Flight] = {}  # those of them that are hand-overs
         self._later: deque[tuple[Move, ...]] = deque()  # waves that have not begun
         self._wave = 0  # of all that ever began
 
     def copy(self, books: Books) -> Execution:
         """What is decided on it is forgotten with it."""
         copied = Execution(books)
-        copied._flights, copied._later, copied._wave = dict(self._flights), deque(self._later), self._wave
+        copied._flights, copied._handed = dict(self._flights), dict(self._handed)
+        copied._later, copied._wave = deque(self._later), self._wave
         return copied
 
     def is_flying(self, session_id: str) -> bool:
@@ -122,7 +124,7 @@ class Execution:
 
     def dropped(self, session_id: str) -> None:
         """The session is gone, or the picture of it was drawn anew: nothing is under way any more."""
-        flight = self._flights.pop(session_id, None)
+        flight = self._landed(session_id)
         if flight is not None and flight.stage == "handing over":
             self._books.tally.migrated("dropped", flight.move.reason)
 
@@ -132,7 +134,7 @@ class Execution:
         for worker, gpu in books.cluster.gpus.items():
             if gpu.status != "draining" or not books.is_there(worker):
                 continue
-            left = [name for name, owned in books.truth.sessions.items() if owned.worker == worker]
+            left = sorted(books.owners.of(worker))
             if any(books.known[name].state != "suspended" or name in self._flights for name in left):
                 continue
             move = next(filter(None, (self._way_out(SessionId(name), gpu) for name in left)), None)
@@ -142,9 +144,7 @@ class Execution:
     def settle(self, now_s: float) -> None:
         """Hand-overs that have ended, one way or the other."""
         under_way = {progress.attempt: progress for progress in self._books.handovers.under_way}
-        for session_id, flight in list(self._flights.items()):
-            if flight.stage != "handing over":
-                continue
+        for session_id, flight in list(self._handed.items()):
             progress = under_way.get(flight.attempt)
             if progress is not None and progress.phase in ("prepared", "committed"):
                 continue
@@ -247,7 +247,7 @@ class Execution:
         assert owned.worker is not None, f"nobody owns {session_id}"
         state_bytes, way = self._state_bytes(target, owned.profile), self._way(owned.worker, target)
         if state_bytes is None or way is None or not self._receives(flight.move.target):
-            self._flights[session_id] = flight
+            self._fly(flight)
             self._failed(session_id, now_s)
             return
         attempt = books.truth.last_attempt + 1
@@ -271,7 +271,14 @@ class Execution:
         return next((way for way in WAYS if len(ways) == 2 and all(way in have for have in ways)), None)
 
     def _fly(self, flight: Flight) -> None:
-        self._flights[str(flight.move.session_id)] = flight
+        session_id = str(flight.move.session_id)
+        self._flights[session_id] = flight
+        if flight.stage == "handing over":
+            self._handed[session_id] = flight
+
+    def _landed(self, session_id: str) -> Flight | None:
+        self._handed.pop(session_id, None)
+        return self._flights.pop(session_id, None)
 
     def _arrived(self, session_id: str, now_s: float) -> None:
         """The target serves, as it was told when the hand-over began."""
@@ -280,7 +287,8 @@ class Execution:
         self._ended(session_id, now_s)
 
     def _ended(self, session_id: str, now_s: float) -> None:
-        flight = self._flights.pop(session_id)
+        flight = self._landed(session_id)
+        assert flight is not None, f"{session_id} does not fly"
         seconds, tally = now_s - flight.since_s, self._books.tally
         match flight.stage:
             case "handing over":
@@ -295,7 +303,8 @@ class Execution:
 
     def _failed(self, session_id: str, now_s: float) -> None:
         """The state is where it was; where it went half of the way, the picture shows that."""
-        flight = self._flights.pop(session_id)
+        flight = self._landed(session_id)
+        assert flight is not None, f"{session_id} does not fly"
         self._books.tell(events.MoveFailed(session_id=SessionId(session_id)), now_s)
         if flight.stage == "handing over":
             self._books.tally.migrated("failed", flight.move.reason)

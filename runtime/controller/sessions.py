@@ -48,7 +48,7 @@ class Sessions:
         elif found.token_sha256 != wanted.token_sha256:
             books.reply(_refused(wanted, "unusable", "that session is somebody else's"))
             return
-        books.reply(gate.Created(session_id=wanted.session_id, position=books.positions().get(wanted.session_id, 0)))
+        books.reply(gate.Created(session_id=wanted.session_id, position=books.waiting.position(wanted.session_id)))
 
     def want(self, wanted: gate.Want, now_s: float) -> None:
         known = self._books.known.get(wanted.session_id)
