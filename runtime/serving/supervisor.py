@@ -5,7 +5,10 @@ Decides the order in which they begin and end, and who is begun again; must neve
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from runtime.serving.child import Lives
 
 LOOK_S = 0.1
+PR_SET_PDEATHSIG = 1  # of Linux's prctl
 FAILED, WRONG = 1, 2  # exit codes; whoever is told something wrong does not get better by trying again
 
 
@@ -63,7 +67,11 @@ class Supervisor:
     def _begin(self, child: Child) -> None:
         """In a process group of its own: a Ctrl-C of the terminal is for us, and we tell them in turn."""
         self._processes[child.name] = subprocess.Popen(  # noqa: S603 - our own commands
-            child.command, stdin=subprocess.DEVNULL, env=child.environment, process_group=0
+            child.command,
+            stdin=subprocess.DEVNULL,
+            env=child.environment,
+            process_group=0,
+            preexec_fn=_end_with_us() if sys.platform == "linux" else None,
         )
         self._lives[child.name] = self._lives[child.name].begun(self._clock())
 
@@ -98,3 +106,12 @@ class Supervisor:
                 self._say(f"{child.name}: does not end within {child.stop_s:g} s; killed")
                 process.kill()
                 process.wait()
+
+
+def _end_with_us() -> Callable[[], object]:
+    """For a child to call before it is what it will be: if we are killed, the kernel asks it to end.
+
+    If our thread ends first, that counts, too; whoever runs a supervisor does so until its children have ended.
+    """
+    libc = ctypes.CDLL(None)  # found before the fork
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

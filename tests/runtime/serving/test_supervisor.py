@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -113,3 +114,23 @@ def test_pauses_double_and_a_steady_life_forgives() -> None:
     assert life.died(1.0).gave_up
     forgiven = life.died(1.0 + STEADY_S)
     assert (forgiven.deaths, forgiven.gave_up) == (1, False)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children that their parent was killed")
+def test_children_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    code = f"""
+import sys
+from runtime.serving.supervisor import Child, Supervisor
+sleeps = "import os, sys, time; open(sys.argv[1], 'a').write(f'{{os.getpid()}} '); time.sleep(1000)"
+child = Child(name="a", command=(sys.executable, "-c", sleeps, {str(pids)!r}), stop_s=1.0)
+Supervisor([child], print).run()
+"""
+    supervisor = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        until(lambda: pids.exists() and pids.read_text().endswith(" "))
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+    pid = int(pids.read_text())
+    until(lambda: not lives(pid))
