@@ -25,7 +25,8 @@ from scheduler.planner_settings import PlannerSettings
 from scheduler.policy import Budget
 
 GRACE_S = 1.0  # beyond its budget, after which a plan is given up and its process killed
-STARTUP_S = 60.0  # for libraries and compiled kernels
+STARTUP_S = 300.0  # for libraries and kernels, which are compiled the first time: a minute, on two busy cores
+SLOW_S = 5.0  # after which people are told what is waited for
 _EXIT_S = 2.0
 _BETWEEN = {"leave": False, "balance": False, "move": False, "smooth": False}  # tiers of the planner, as it has them
 
@@ -84,8 +85,19 @@ class PlanningProcess:
         self._process = process
         self._asked: _Plan | _Explain | None = None
         self._end_s: float | None = None  # until when an answer is waited for
-        self._ready = False
+        self._ready = self._is_slow = False
         self._begun_s = self._clock()
+
+    def news(self) -> list[str]:
+        """For people: that the process takes long to begin, and that it has begun at last. Once each."""
+        took_s = self._clock() - self._begun_s
+        if not self._ready and not self._is_slow and took_s >= SLOW_S:
+            self._is_slow = True
+            return ["plans: not yet; kernels are compiled when they are used for the first time"]
+        if self._ready and self._is_slow:
+            self._is_slow = False
+            return [f"plans: from now on, after {took_s:.0f} s"]
+        return []
 
     def fileno(self) -> int:
         return self._pipe.fileno()

@@ -139,7 +139,7 @@ class ControllerLoop:
             elif isinstance(message, Heartbeat):
                 self._drift.hear(message, self._clock())
         happenings += self._providing.happened(self._journal.truth.workers)
-        for line in (*self._providing.news(), *self._recording.news()):
+        for line in (*self._providing.news(), *self._planning.news(), *self._recording.news()):
             self._tell(line)
         now_s = self._clock()
         if now_s >= self._next_epoch_s:

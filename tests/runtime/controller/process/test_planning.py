@@ -10,14 +10,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.controller.process.planning import GRACE_S, Explained, Made, PlanningProcess
+from runtime.controller.process.planning import GRACE_S, SLOW_S, Explained, Made, PlanningProcess
 from scheduler import events
 from scheduler.cluster import GpuId, SessionId
 from scheduler.cluster_state import ClusterState, all_off
 from scheduler.planner_settings import PlannerSettings
 from tests.builders import a_fleet
 
-PATIENCE_S = 60.0
+PATIENCE_S = 200.0  # kernels are compiled by whoever comes first
 FLEET = a_fleet()
 
 
@@ -105,3 +105,18 @@ def test_a_process_that_hangs_or_dies_costs_one_plan(planning: PlanningProcess, 
     assert isinstance(given_up, Explained)
     assert given_up.body is None, "whoever waits for an explanation hears that there is none"
     assert planning.given_up == 1, "no plan was lost with it"
+
+
+def test_people_are_told_once_that_it_takes_long_and_once_that_it_is_over() -> None:
+    now_s = [0.0]
+    planning = PlanningProcess(FLEET, PlannerSettings(), clock=lambda: now_s[0])
+    try:
+        assert planning.news() == []
+        now_s[0] = SLOW_S
+        assert len(planning.news()) == 1
+        assert planning.news() == []
+        until_ready(planning)
+        assert planning.news() == [f"plans: from now on, after {SLOW_S:.0f} s"]
+        assert planning.news() == []
+    finally:
+        planning.close()
