@@ -88,6 +88,12 @@ def _live(size: Size) -> BenchResult:
     return run(size)
 
 
+def _flood(size: Size) -> BenchResult:
+    from bench.flood import run
+
+    return run(size)
+
+
 def _wan_sizes(size: Size) -> BenchResult:
     from bench.wan_sizes import run
 
@@ -114,6 +120,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "runtime-batches": _runtime_batches,
     "runtime-neighbours": _runtime_neighbours,
     "live": _live,
+    "flood": _flood,
     "wan-sizes": _wan_sizes,
     "wan-layer": _wan_layer,
 }
