@@ -1,4 +1,4 @@
-"""How rounds that were measured compare with what the fleet file says of them.
+"""How rounds that were measured compare with what the fleet file says of them, and how many took part.
 
 Decides what a ratio is of, and how the live one forgets; must never know who measured.
 """
@@ -18,6 +18,7 @@ from scheduler.fleet import Fleet
 from scheduler.latency import chunk_latency_ms
 
 HALF_LIFE_S = 60.0  # after which what was measured counts half
+SEATS_MAX = 4096  # sessions in a round: more are not believed
 CONTENTS_MAX = 4096  # whose predictions are kept
 
 
@@ -56,20 +57,30 @@ class _Sums:
 
 
 class Drift:
-    """Measured over predicted time of recent rounds, by profile and GPU type, as the controller hears of them."""
+    """Measured over predicted time of recent rounds, by profile and GPU type, as the controller hears of them.
+
+    Beside it, of all rounds by GPU type: how many sessions took part.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         self._predicted, self._once = Predicted(fleet), Once()
         self._type = {str(name): gpu.gpu_type for name, gpu in all_off(fleet).gpus.items()}
         self._sums: defaultdict[tuple[str, str], _Sums] = defaultdict(_Sums)
+        self._rounds: defaultdict[str, float] = defaultdict(float)
+        self._seats: defaultdict[str, float] = defaultdict(float)  # sessions of each round, added up
 
     def hear(self, heartbeat: Heartbeat, now_s: float) -> None:
         gpu_type = self._type.get(heartbeat.worker)
         if gpu_type is None or not heartbeat.computed.rounds or not self._once.is_new(heartbeat):
             return
         for each in heartbeat.computed.rounds:
+            seats = sum(sessions for _, sessions in each.content)
+            if not believed(each.rounds, each.seconds) or not 0 < seats <= SEATS_MAX:
+                continue
+            self._rounds[gpu_type] += each.rounds
+            self._seats[gpu_type] += each.rounds * seats
             round_s = self._predicted.round_s(gpu_type, each.content)
-            if round_s is None or not believed(each.rounds, each.seconds):
+            if round_s is None:
                 continue
             for profile, _ in each.content:
                 sums = self._sums[profile, gpu_type]
@@ -80,7 +91,10 @@ class Drift:
 
     def counts(self) -> Mapping[str, float]:
         """For `Status.counts`."""
-        return {
+        ratios = {
             f'epochal_latency_drift_ratio{{profile="{profile}",type="{gpu_type}"}}': sums.measured_s / sums.predicted_s
             for (profile, gpu_type), sums in sorted(self._sums.items())
         }
+        seats = {f'epochal_batch_size_sum{{type="{name}"}}': seats for name, seats in sorted(self._seats.items())}
+        rounds = {f'epochal_batch_size_count{{type="{name}"}}': count for name, count in sorted(self._rounds.items())}
+        return ratios | seats | rounds

@@ -97,7 +97,15 @@ def test_what_the_fleet_says_nothing_of_and_strangers_are_left_out() -> None:
     drift.hear(beat(1.0, (4, 1.0, 0.4), (0, 1.0, 0.4)), 100.0)
     drift.hear(beat(2.0, (1, 1.0, math.nan), (1, 0.0, 1.0)), 100.0)
     drift.hear(beat(1.0, (1, 1.0, 0.4), worker="stranger"), 100.0)
-    assert drift.counts() == {}
+    assert ratio(drift) is None
+
+
+def test_sessions_of_a_round_are_added_up_whether_the_fleet_knows_such_rounds_or_not() -> None:
+    drift = Drift(FLEET)
+    drift.hear(beat(1.0, (1, 2.0, 0.2), (4, 1.5, 0.4), (0, 1.0, 0.4), (2**40, 1.0, 0.4)), 100.0)
+    counts = drift.counts()
+    assert counts['epochal_batch_size_count{type="h100"}'] == pytest.approx(3.5)
+    assert counts['epochal_batch_size_sum{type="h100"}'] == pytest.approx(2.0 + 1.5 * 4)
 
 
 def test_workers_that_tell_nothing_of_it_are_understood() -> None:
