@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from bench.live_words import held_of, hello_of
 from runtime.state.blocks import BlockMap
 from runtime.state.ranges import Range, bytes_in, round_up, to_granules
 from runtime.transfer.attempt import (
@@ -44,16 +45,12 @@ from runtime.worker.messages import Command, Frozen, Open, Report, Resume, Suspe
 from runtime.worker.process.lease import LEASE_S
 from runtime.worker.process.messages import (
     FRAME_BYTES_MAX,
-    PROTOCOL,
     AskInventory,
     FromWorker,
     Goodbye,
     Heartbeat,
-    Held,
-    Hello,
     Inventory,
     Memory,
-    ProfileRoom,
     Renew,
     Said,
     encoded,
@@ -107,7 +104,8 @@ class Worker:
         self.socket.set(zmq.LINGER, 1000)
         self.socket.set(zmq.MAXMSGSIZE, FRAME_BYTES_MAX)
         self.socket.connect(swarm.controller)
-        self._say(self._hello(now_s))
+        self._hello = hello_of(self._fleet, self.name, incarnation, self._device, self._host, now_s)
+        self._say(self._hello)
         self._beat(now_s)
 
     def holds(self, session_id: str) -> bool:
@@ -135,7 +133,7 @@ class Worker:
                 case Command():
                     self._command(message, now_s)
                 case AskInventory() if self._table.hears(message.controller_epoch, message.incarnation):
-                    self._say(self._inventory(message.question, now_s))
+                    self._say(self._inventory(message.question))
                 case Renew() if self._table.hears(message.controller_epoch, message.incarnation):
                     self._renewed_s = message.sent_s
                     self._swarm.measured.round_trips_s.append(self._swarm.clock() - message.sent_s)
@@ -315,61 +313,26 @@ class Worker:
         self._swarm.measured.messages += 1
         self.socket.send(encoded(message))
 
+    def _inventory(self, question: int) -> Inventory:
+        return Inventory(
+            question=question,
+            controller_epoch=self._table.controller_epoch,
+            hello=self._hello,
+            leased=True,
+            lanes=self._table.lanes,
+            device=Memory.of(self._device.room),
+            host=Memory.of(self._host.room),
+            sessions=tuple(
+                held_of(record, self._users.by_id[record.session_id]) for record in self._table.records.values()
+            ),
+        )
+
     def _report(self, report: Report) -> None:
         if isinstance(report, Sent):
             number = self._users.by_id[report.session_id].number
             self._report(Frozen(session_id=report.session_id, attempt=report.attempt, chunk_number=number))
         epoch = self._table.controller_epoch
         self._say(Said(worker=self.name, incarnation=self._incarnation, controller_epoch=epoch, report=report))
-
-    def _hello(self, now_s: float) -> Hello:
-        rooms = (
-            ProfileRoom(
-                name=name,
-                state_bytes=round_up(state_bytes(self._fleet, name)),
-                chunk_s=profile.chunk_s,
-                sessions_max=self._device.total_bytes // round_up(state_bytes(self._fleet, name)),
-            )
-            for name, profile in self._fleet.profiles.items()
-        )
-        return Hello(
-            protocol=PROTOCOL,
-            worker=self.name,
-            incarnation=self._incarnation,
-            revision="emulated",
-            profiles=tuple(rooms),
-            device_bytes=self._device.total_bytes,
-            host_bytes=self._host.total_bytes,
-            coalesce_max=1024,
-            ways=("tcp",),
-            sent_s=now_s,
-        )
-
-    def _inventory(self, question: int, now_s: float) -> Inventory:
-        return Inventory(
-            question=question,
-            controller_epoch=self._table.controller_epoch,
-            hello=self._hello(now_s),
-            leased=True,
-            lanes=self._table.lanes,
-            device=Memory.of(self._device.room),
-            host=Memory.of(self._host.room),
-            sessions=tuple(self._held(record) for record in self._table.records.values()),
-        )
-
-    def _held(self, record: Record) -> Held:
-        outgoing, incoming = record.outgoing, record.incoming
-        attempt = outgoing.attempt if outgoing is not None else incoming.attempt if incoming is not None else None
-        return Held(
-            session_id=record.session_id,
-            state=record.state,
-            state_bytes=record.state_bytes,
-            ownership=record.ownership,
-            active=record.active,
-            attempt=attempt,
-            chunk_number=self._users.by_id[record.session_id].number,
-            profile=self._users.by_id[record.session_id].profile,
-        )
 
 
 def _where(record: Record) -> Where | None:
