@@ -23,7 +23,7 @@ from runtime.journal.rules import after
 from runtime.journal.truth import Owned, Truth
 from runtime.worker.messages import Desired, Text
 from scheduler import events
-from scheduler.cluster import GpuId, Session, SessionId
+from scheduler.cluster import GpuId, History, Session, SessionId
 from scheduler.cluster_state import ClusterState, all_off
 from scheduler.fleet import Fleet
 
@@ -45,11 +45,15 @@ class Known:
 class Books:
     """Used by the parts of one controller. `step` tells what was decided, and begins the next."""
 
-    def __init__(self, fleet: Fleet, truth: Truth, roster: Roster, handovers: Handovers) -> None:
+    def __init__(
+        self, fleet: Fleet, truth: Truth, roster: Roster, handovers: Handovers, history: History | None = None
+    ) -> None:
         self.fleet, self.truth, self.roster, self.handovers = fleet, truth, roster, handovers
         self.orders = Orders()
         self.known: dict[str, Known] = {}
-        self.cluster = ClusterState(replace(all_off(fleet), version=truth.controller_epoch * VERSIONS))
+        off = all_off(fleet)
+        begins = replace(off, version=truth.controller_epoch * VERSIONS, history=history or off.history)
+        self.cluster = ClusterState(begins)
         self.tally = Tally()
         self.touched: set[str] = set()  # sessions of which a gateway may have to hear
         self.chunks: dict[str, int] = {}  # of each session's next chunk, as its owner has told in this lineage

@@ -29,7 +29,7 @@ from runtime.worker.messages import Close
 from runtime.worker.process.lease import LEASE_S
 from runtime.worker.process.messages import FromWorker, Goodbye, Heartbeat, Held, Hello, Inventory, Said
 from scheduler import events
-from scheduler.cluster import Session, SessionId, Snapshot
+from scheduler.cluster import History, Session, SessionId, Snapshot
 from scheduler.fleet import Fleet
 from scheduler.plan import Decision, Plan
 
@@ -98,13 +98,18 @@ class Controller:
 
     @classmethod
     def begin(
-        cls, fleet: Fleet, truth: Truth, now_s: float, settings: ControllerSettings | None = None
+        cls,
+        fleet: Fleet,
+        truth: Truth,
+        now_s: float,
+        settings: ControllerSettings | None = None,
+        history: History | None = None,
     ) -> tuple[Controller, Step]:
-        """From what is written down; everybody who was there is asked what it holds."""
+        """From what is written down; everybody who was there is asked what it holds. `history`: of demand so far."""
         chosen = settings or ControllerSettings()
         roster, asked = Roster.resumed(truth, now_s, lease_s=chosen.lease_s)
         handovers, resumed = Handovers.resumed(truth, now_s)
-        books = Books(fleet, truth, roster, handovers)
+        books = Books(fleet, truth, roster, handovers, history)
         books.known = {session_id: Known(active=True) for session_id in truth.sessions}
         found = cls(books, chosen)
         books.take(asked)

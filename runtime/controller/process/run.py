@@ -21,6 +21,7 @@ from runtime.controller.controller import (
     Ticked,
 )
 from runtime.controller.process.config import ControllerConfig, check_fleet
+from runtime.controller.process.past import Past
 from runtime.controller.process.planning import Explained, Made, PlanningProcess
 from runtime.controller.process.providing import Nobody, Providing
 from runtime.controller.process.questions import Questions
@@ -68,7 +69,10 @@ class ControllerLoop:
         now_s = clock()
         self._next_tick_s = self._next_plan_s = now_s
         self._next_epoch_s = now_s + config.fleet.epoch_s
-        self._controller, begun = Controller.begin(config.fleet, self._journal.truth, now_s, config.settings)
+        self._past = Past(config.journal.with_name("history.json"), config.fleet, say, time.time)
+        self._controller, begun = Controller.begin(
+            config.fleet, self._journal.truth, now_s, config.settings, self._past.read()
+        )
         self._recording.begun(self._journal.truth, begun, now_s)
         self._write([begun])
         self._say([begun])
@@ -98,6 +102,7 @@ class ControllerLoop:
         try:
             while not self._stopping:
                 self.turn()
+            self._past.keep(self._controller.snapshot().history, self._clock(), last=True)
             self._providing.end()
         finally:
             self.close()
@@ -146,6 +151,7 @@ class ControllerLoop:
             self._next_epoch_s += self._config.fleet.epoch_s
             self._epoch_begins = True
             happenings.append(EpochOver())
+            self._past.keep(self._controller.snapshot().history, now_s)
         if now_s >= self._next_tick_s:
             self._next_tick_s = now_s + self._config.tick_s
             happenings.append(Ticked())
