@@ -287,8 +287,8 @@ class Controller:
                     self._take(taken, now_s)
             case gate.Ask(about="approve" | "reject"):
                 self._ruled(message, now_s)
-            case gate.Ask():
-                pass  # whoever runs this has the plans
+            case gate.Ask() | gate.Controlled():
+                pass  # whoever runs this has the plans, and keeps the record
 
     def _roster(self, step: Step, now_s: float) -> None:
         """Who has left and who has come, one after another: a worker may do both at once."""

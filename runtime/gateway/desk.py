@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, assert_never
@@ -22,6 +22,7 @@ from runtime.worker.messages import Text
 from runtime.worker.process.messages import Delivered, ToGateway, Told
 
 HERE_S = 0.5
+CONTROLLED_S = 1.0
 ANSWERS_MAX = 64  # questions of operators that wait
 
 Verdict = Literal["taken", "refused", "unknown"]
@@ -48,7 +49,8 @@ class Desk:
         self.status: m.Status | None = None
         self._status_s = 0.0
         self.is_complete = False  # it has been told of every session that there is
-        self._here_s = 0.0
+        self._here_s = self._controlled_s = 0.0
+        self._controls: Counter[str] = Counter()  # of each session, that the controller has not been told
         self._heap: list[tuple[float, str]] = []
         self._due_s: dict[str, float] = {}
         self._fed: OrderedDict[str, None] = OrderedDict()  # sessions with chunks, the longest without one first
@@ -112,6 +114,10 @@ class Desk:
     def changed(self, session_id: str, now_s: float) -> None:
         """Its client has said or taken something."""
         self._soon(session_id, now_s)
+
+    def controlled(self, session_id: str) -> None:
+        """A live control was taken."""
+        self._controls[session_id] += 1
 
     def ask(self, about: m.About, version: int | None, session_id: str | None) -> int | None:
         """The number of a question, whose answer will be in `answers`; None if too many wait."""
@@ -247,6 +253,11 @@ class Desk:
         if now_s >= self._here_s:
             self._here_s = now_s + HERE_S
             said.append(m.Here(gateway=self._gateway, since=self._since, protocol=m.PROTOCOL, sent_s=now_s))
+        if self._controls and now_s >= self._controlled_s:
+            self._controlled_s = now_s + CONTROLLED_S
+            told = tuple(self._controls.items())[: m.CONTROLLED_MAX]
+            self._controls -= Counter(dict(told))
+            said.append(m.Controlled(counts=told))
         for question, ask in self._questions.items():
             if question not in self.answers and now_s >= self._ask_s[question]:
                 self._ask_s[question] = now_s + AGAIN_S
@@ -264,7 +275,8 @@ class Desk:
 
     def next_s(self) -> float:
         """When `due` has something to say, if nothing happens before."""
-        times = [self._here_s, *(self._ask_s[at] for at in self._questions if at not in self.answers)]
+        controls = [self._controlled_s] if self._controls else []
+        times = [self._here_s, *controls, *(self._ask_s[at] for at in self._questions if at not in self.answers)]
         return min([*times, self._heap[0][0]] if self._heap else times)
 
     def _over(self, session_id: str, reason: str) -> None:

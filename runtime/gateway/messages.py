@@ -16,6 +16,7 @@ from runtime.worker.messages import Text
 
 PROTOCOL = 1
 FRAME_BYTES_MAX = 1 << 20
+CONTROLLED_MAX = 1024  # sessions in one message
 
 _Name = Annotated[str, Meta(min_length=1, max_length=256)]
 _Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -82,6 +83,15 @@ class Taken(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     up_to: _Count
 
 
+class Controlled(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """Clients have steered: how many live controls of each session were taken since this was said last. For the record.
+
+    Said once a second at most; what is lost is told no more.
+    """
+
+    counts: Annotated[tuple[tuple[_Name, _Count], ...], Meta(max_length=CONTROLLED_MAX)]
+
+
 class Ask(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """Something that an operator wants to know, or to be done with a plan. Said until it is answered."""
 
@@ -91,7 +101,7 @@ class Ask(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     session_id: _Name | None = None
 
 
-FromGateway = Here | Create | Want | Prompt | End | Taken | Ask
+FromGateway = Here | Create | Want | Prompt | End | Taken | Controlled | Ask
 
 
 class Status(Struct, frozen=True, kw_only=True, array_like=True, tag=True):

@@ -154,6 +154,8 @@ class _Conversation:
                 if not session.update(message.prompt, message.control, now_s):
                     waiting = f"{session.changes.waiting} changes wait for the worker"
                     await self._websocket.send_json(_error("full", waiting, fix="wait for session.updated"))
+                elif message.control is not None:
+                    self._gateway.desk.controlled(session.session_id)
             case bodies.SessionPause():
                 session.pause(paused=True, now_s=now_s)
             case bodies.SessionResume():

@@ -62,6 +62,13 @@ class SessionPrompted(_Line, frozen=True, kw_only=True, tag="session_prompted"):
     serial: _Count
 
 
+class SessionControlled(_Line, frozen=True, kw_only=True, tag="session_controlled"):
+    """Its client has sent live controls since this was told last, a second ago or more; which ones is not told."""
+
+    session_id: _Name
+    controls: _Count
+
+
 class SessionRestarted(_Line, frozen=True, kw_only=True, tag="session_restarted"):
     """Its state was lost: a new lineage begins, which its client sees as a discontinuity."""
 
@@ -152,7 +159,16 @@ class RecordingEnded(_Line, frozen=True, kw_only=True, tag="recording_ended"):
     reason: Literal["stopped", "too large", "too slow"]
 
 
-OfSession = SessionWanted | SessionPrompted | SessionRestarted | SessionEnded | MoveBegan | MoveEnded | MoveFailed
+OfSession = (
+    SessionWanted
+    | SessionPrompted
+    | SessionControlled
+    | SessionRestarted
+    | SessionEnded
+    | MoveBegan
+    | MoveEnded
+    | MoveFailed
+)
 OfGpu = GpuChanged | RoundsMeasured | ChunksMeasured
 Event = Began | SessionCreated | OfSession | OfGpu | WorkerJoined | WorkerLeft | PlanMade | RecordingEnded
 

@@ -99,6 +99,10 @@ class Recorder:
                 if session is not None and session.wanted is not happening.active:
                     session.wanted = happening.active
                     yield line.SessionWanted(t_s=t_s, session_id=happening.session_id, active=happening.active)
+            case gate.Controlled():
+                for session_id, controls in happening.counts:
+                    if session_id in self._sessions:
+                        yield line.SessionControlled(t_s=t_s, session_id=session_id, controls=controls)
             case Heartbeat() if happening.worker in self._gpus and self._once.is_new(happening):
                 self._tally.add(happening.worker, happening.computed)
             case EpochOver():

@@ -147,7 +147,7 @@ class _Fold:
                 self.run.move_seconds[event.move] += event.seconds
             case line.MoveFailed():
                 self.run.moves_failed[event.move] += 1
-            case line.SessionPrompted() | line.MoveBegan():
+            case line.SessionPrompted() | line.SessionControlled() | line.MoveBegan():
                 pass
 
     def _of_gpu(self, event: line.OfGpu, now_s: float) -> None:

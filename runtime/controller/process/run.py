@@ -35,7 +35,7 @@ from runtime.worker.process.messages import Heartbeat, Hello
 
 _UNREPEATED = (Exited, Available, Planned, EpochOver)  # nobody says these again
 _READS = ("plan", "explain")  # the other questions are to be decided on
-_HOPELESS = (Heartbeat, Ticked, Planned, gate.Here, gate.Taken)  # these make room for nobody
+_HOPELESS = (Heartbeat, Ticked, Planned, gate.Here, gate.Taken, gate.Controlled)  # these make room for nobody
 
 
 class ControllerLoop:

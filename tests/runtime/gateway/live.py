@@ -13,6 +13,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -76,6 +77,7 @@ class Stage(threading.Thread):
         self.wants: dict[str, bool] = {}
         self.ended: list[str] = []
         self.taken: list[m.Taken] = []
+        self.controls: Counter[str] = Counter()
         self.creates = 0
         self.refusal: m.Refused | None = None
         self.accepts, self.is_away, self.is_mute = True, False, False
@@ -231,6 +233,8 @@ class Stage(threading.Thread):
                 self.say(m.Answer(question=message.question, body=body, refused=refused))
             case m.Taken():
                 self.taken.append(message)
+            case m.Controlled():
+                self.controls.update(dict(message.counts))
             case _ if message.session_id not in self.sessions:
                 self.say(m.Ended(session_id=message.session_id, reason="there is no such session"))
             case m.Want():

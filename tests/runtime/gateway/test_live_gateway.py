@@ -65,6 +65,10 @@ def test_a_session_is_created_watched_changed_and_ended(place: Place) -> None:
     updated = hear(opened, "session.updated")
     assert (updated["prompt"], updated["control"]) == ("q", "up")
     place.until(lambda: words_of(chunks(opened, 1)[0])[2:4] == ["q", "up"], "chunks show what was asked for")
+    opened.send('{"type": "session.update", "control": "left"}')
+    place.until(
+        lambda: place.stage.controls == {session["session_id"]: 2}, "the controller hears how many controls came"
+    )
     path = f"/v1/sessions/{session['session_id']}"
     assert place.call("GET", path, token=session["token"]).body["prompt"] == "q"
     assert place.stage.prompts[session["session_id"]] == (1, "q")

@@ -156,7 +156,7 @@ class Fleet:
             )
             self.from_controller += [self.serving(), status] if self.owner else [status]
             return
-        if isinstance(message, m.Ask):
+        if isinstance(message, m.Ask | m.Controlled):
             return
         if isinstance(message, m.Create) and not self.owner and not self.over:
             self.session_id, self.text, self.digest = message.session_id, message.text, message.token_sha256

@@ -66,6 +66,9 @@ class RecordedController:
     def prompt(self, name: str, serial: int) -> None:
         self._happens(gate.Prompt(session_id=name, prompt="another secret", serial=serial))
 
+    def control(self, name: str, count: int) -> None:
+        self._happens(gate.Controlled(counts=((name, count), ("a stranger", 1))))
+
     def kill(self) -> None:
         """The next one goes on with the same run."""
         self._begin()

@@ -43,6 +43,7 @@ def done(actions: list[tuple[int, str, int]]) -> RecordedController:
                 found.end(names[number % len(names)])
             case "prompt":
                 found.prompt(names[number % len(names)], serial + 1)
+                found.control(names[number % len(names)], serial + 1)
     return found
 
 
