@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from pathlib import Path
-from types import UnionType
-from typing import get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -21,7 +20,7 @@ from runtime.worker import messages as sessions
 from runtime.worker.process import messages as worker
 
 PAGE = (Path(__file__).parents[2] / "docs/protocol.md").read_text(encoding="utf-8")
-UNIONS: dict[str, UnionType] = {
+UNIONS: dict[str, Any] = {
     "Controller to worker": worker.FromController | sessions.Desired | Migrating,
     "Worker to controller": worker.FromWorker | sessions.Report | MigrationReport,
     "Gateway and worker": worker.FromGateway | worker.ToGateway | sessions.StreamReport,
