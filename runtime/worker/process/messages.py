@@ -20,7 +20,6 @@ from runtime.worker.messages import Command, Encoding, Report, StreamReport
 PROTOCOL = 1
 MESSAGE_BYTES_MAX = 1 << 18  # to a worker: a longer one is counted and dropped
 FRAME_BYTES_MAX = 1 << 20  # and of an even longer one the socket does not take a byte: it closes the connection
-SESSIONS_MAX = 1024  # of one worker
 CONTENTS_TOLD_MAX = 32  # of passes, in one heartbeat
 CHUNKS_TOLD_MAX = 256  # in one heartbeat
 
