@@ -88,6 +88,8 @@ class Desk:
         assert session_id not in self.sessions
         session = Session(session_id, tenant, text, token_sha256, self._limits, now_s)
         session.is_created_here = True
+        if text.control:
+            session.update(None, text.control, now_s)
         self.sessions[session_id] = session
         self._waiting.add(session_id)
         self._soon(session_id, now_s)

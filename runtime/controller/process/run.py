@@ -144,8 +144,9 @@ class ControllerLoop:
             elif isinstance(message, Heartbeat):
                 self._drift.hear(message, self._clock())
         happenings += self._providing.happened(self._journal.truth.workers)
-        for line in (*self._providing.news(), *self._planning.news(), *self._recording.news()):
-            self._tell(line)
+        for teller in (self._wires, self._providing, self._planning, self._recording):
+            for line in teller.news():
+                self._tell(line)
         now_s = self._clock()
         if now_s >= self._next_epoch_s:
             self._next_epoch_s += self._config.fleet.epoch_s
@@ -195,9 +196,13 @@ class ControllerLoop:
             return True
         try:
             self._journal.append(records)
-        except JournalFullError:
+        except JournalFullError as error:
+            if not self.is_full:
+                self._tell(f"{error}; sessions go on, and no new ones are taken")
             self.is_full = True
             return False
+        if self.is_full:
+            self._tell("the journal has room again")
         self.is_full = False
         return True
 
@@ -215,6 +220,8 @@ class ControllerLoop:
         """With what the loop alone knows."""
         given_up = float(self._planning.given_up)
         counts = {**status.counts, **self._drift.counts(), "epochal_plans_given_up_total": given_up}
+        counts["epochal_journal_full"] = float(self.is_full)
+        counts["epochal_controller_messages_dropped_total"] = float(self._wires.dropped)
         return msgspec.structs.replace(status, accepts=status.accepts and not self.is_full, counts=counts)
 
     def _ask(self, now_s: float) -> None:

@@ -21,8 +21,10 @@ from runtime.transfer.messages import UNREADABLE
 from runtime.worker.messages import Command
 from runtime.worker.process.messages import (
     FRAME_BYTES_MAX,
+    PROTOCOL,
     AskInventory,
     FromWorker,
+    Hello,
     Inventory,
     Renew,
     encoded,
@@ -31,6 +33,7 @@ from runtime.worker.process.messages import (
 
 WORKERS, GATEWAYS = "workers", "gateways"  # domains, and folders of certificates
 MESSAGES_MAX = 4096  # high-water marks of one peer
+FOREIGN_MAX = 4096
 BATCH_MAX = 512  # messages that are taken at once
 
 Socket = zmq.Socket[bytes]
@@ -67,6 +70,8 @@ class Wires:
         self._gateway: bytes | None = None  # the one that was heard last
         self._version = 0
         self.dropped = 0  # messages that are none, and those of whoever is somebody else
+        self._foreign: dict[str, int] = {}  # who speaks another protocol, and which
+        self._news: list[str] = []
 
     @property
     def addresses(self) -> tuple[str, str]:
@@ -93,6 +98,11 @@ class Wires:
                 message = self._read(socket, identity.bytes, frames)
                 if message is not None:
                     found.append(message)
+        return found
+
+    def news(self) -> list[str]:
+        """For people: who speaks another protocol, once each."""
+        found, self._news = self._news, []
         return found
 
     def say(self, word: Word, truth: Truth) -> None:
@@ -125,12 +135,30 @@ class Wires:
         except UNREADABLE:
             self.dropped += 1
             return None
-        if not self._is_who_it_says(message, frame):
+        if not self._is_who_it_says(message, frame) or self._is_foreign(message):
             self.dropped += 1
             return None
         if socket is self.gateways:
             self._gateway = identity
         return message
+
+    def _is_foreign(self, message: FromWorker | gate.FromGateway) -> bool:
+        """Whoever says hello in another protocol is not let in; what else it says is of a stranger, or of no use."""
+        hello = message.hello if isinstance(message, Inventory) else message
+        match hello:
+            case Hello(worker=name, protocol=protocol):
+                ours = PROTOCOL
+            case gate.Here(gateway=name, protocol=protocol):
+                ours = gate.PROTOCOL
+            case _:
+                return False
+        if protocol == ours:
+            self._foreign.pop(name, None)
+            return False
+        if self._foreign.get(name) != protocol and len(self._foreign) < FOREIGN_MAX:
+            self._foreign[name] = protocol
+            self._news.append(f"{name} speaks protocol {protocol}, and this controller {ours}: run both of one version")
+        return True
 
     def _is_who_it_says(self, message: FromWorker | gate.FromGateway, frame: zmq.Frame) -> bool:
         if self._door is None:

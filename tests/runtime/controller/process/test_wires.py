@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import zmq
+from msgspec.structs import replace
 
 from runtime.controller.process.wires import Wires
 from runtime.controller.step import Word
@@ -16,11 +17,23 @@ from runtime.gateway import messages as gate
 from runtime.journal.truth import Truth
 from runtime.security.certificates import add, client_keys, make
 from runtime.worker.messages import Close, Command
-from runtime.worker.process.messages import Goodbye, encoded, from_controller
+from runtime.worker.process.messages import PROTOCOL, Goodbye, Hello, encoded, from_controller
 from traces.errors import BadInputError
 
 PATIENCE_S = 30
 ANY = "tcp://127.0.0.1:0"
+HELLO = Hello(
+    protocol=PROTOCOL,
+    worker="w",
+    incarnation=1,
+    revision="r",
+    profiles=(),
+    device_bytes=0,
+    host_bytes=0,
+    coalesce_max=1,
+    ways=(),
+    sent_s=0.0,
+)
 HERE = gate.Here(gateway="g", since=1, protocol=1, sent_s=0.0)
 
 
@@ -116,3 +129,18 @@ def test_with_keys_nobody_speaks_for_another(tmp_path: Path) -> None:
 def test_nobody_else_can_reach_it_without_keys() -> None:
     with pytest.raises(BadInputError, match="--workers"):
         Wires("tcp://0.0.0.0:7100", ANY)
+
+
+def test_whoever_speaks_another_protocol_is_told_of_once_and_not_listened_to(wires: Wires) -> None:
+    with dealer(wires.addresses[0], "w/1") as worker, dealer(wires.addresses[1], "g") as gateway:
+        for _ in range(2):
+            worker.send(encoded(replace(HELLO, protocol=PROTOCOL + 1)))
+        assert heard(wires, 2) == []
+        (line,) = wires.news()
+        assert f"w speaks protocol {PROTOCOL + 1}" in line
+        worker.send(encoded(HELLO))
+        assert heard(wires, 3) == [HELLO]
+        gateway.send(gate.encoded(replace(HERE, protocol=9)))
+        assert heard(wires, 3) == []
+        (line,) = wires.news()
+        assert "g speaks protocol 9" in line
