@@ -77,6 +77,12 @@ def test_a_session_is_created_watched_changed_and_ended(place: Place) -> None:
     assert place.call("GET", path, token=session["token"]).status == 404
 
 
+def test_a_session_begins_with_the_control_of_its_create(place: Place) -> None:
+    opened = place.start(place.create(control="down"))
+    assert hear(opened, "session.updated")["control"] == "down"
+    place.until(lambda: words_of(chunks(opened, 1)[0])[2:4] == ["p", "down"], "chunks show it")
+
+
 def test_a_moved_session_goes_on_and_a_lost_one_begins_a_lineage(place: Place) -> None:
     stage = place.stage
     stage.tell(lambda: stage.add_worker("v"))
