@@ -37,6 +37,9 @@ def worker_command(
     controller: Annotated[str, typer.Option(help="Where the controller listens: tcp://HOST:PORT.")],
     gateway: Annotated[str, typer.Option(help="Where chunks go: tcp://HOST:PORT.")],
     store: Annotated[str, typer.Option(help="Where pairs of workers meet: HOST:PORT. Default: TCP only.")] = "",
+    states_host: Annotated[
+        str, typer.Option(help="Where workers hand states over: an address of this machine. Not encrypted.")
+    ] = "127.0.0.1",
     name: Annotated[str, typer.Option(help="Of this worker; default: host, device and process.")] = "",
     model: Annotated[Literal["transformer", "emulated"], typer.Option(help="What makes the chunks.")] = "transformer",
     weights: Annotated[Path | None, typer.Option(help="Of the transformer; default: those bundled.")] = None,
@@ -62,12 +65,13 @@ def worker_command(
     """Compute the chunks of sessions on one device, as a controller says."""
     with told(), parts_are_there():
         from runtime.transfer.quiet import quiet_environment
-        from runtime.worker.process.addresses import check_address, store_address
+        from runtime.worker.process.addresses import check_address, check_states_host, store_address
 
         _check_name(name)
         curve = _keys(keys, server_key)
         check_address("--controller", controller, has_keys=curve is not None)
         check_address("--gateway", gateway, has_keys=curve is not None)
+        check_states_host("--states-host", states_host, has_keys=curve is not None)
         where = store_address("--store", store) if store else None
         os.environ.update(quiet_environment())
         import torch
@@ -90,6 +94,7 @@ def worker_command(
             host_bytes=host_memory_mib * _MIB,
             store=where,
             keys=curve,
+            states_host=states_host,
             coalesce_max=coalesce_max,
             sessions_max=sessions_max,
             lease_s=lease_s,

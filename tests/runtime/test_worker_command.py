@@ -34,6 +34,7 @@ from tests.e2e.command import EPOCHAL, ROOT, environment, epochal
 from tests.runtime.chunk_models.hosts import TINY, tiny_network
 
 PATIENCE_S = 200.0
+ANYWHERE = "0.0.0.0"  # noqa: S104 - it is refused
 HERE = ("--controller", "tcp://127.0.0.1:7100", "--gateway", "tcp://127.0.0.1:7101", "--device", "cpu")
 SMALL = ("--device-memory-mib", "300", "--host-memory-mib", "8")
 Kind = TypeVar("Kind")
@@ -185,6 +186,8 @@ def test_other_commands_do_not_load_zmq() -> None:
         (("--controller", "tcp://10.0.0.1:7100"), "--controller: tcp://10.0.0.1:7100 leaves this machine"),
         (("--gateway", "tcp://gateway:7100"), "--gateway: tcp://gateway:7100 leaves this machine"),
         (("--gateway", "7100"), "--gateway: '7100' must be tcp://HOST:PORT or ipc://PATH"),
+        (("--states-host", "203.0.113.9"), "--states-host: '203.0.113.9' must be an address of this machine"),
+        (("--states-host", ANYWHERE), f"--states-host: {ANYWHERE} can be reached from other machines: give --keys"),
         (("--store", "10.0.0.1:7102"), "--store: 10.0.0.1:7102 leaves this machine, and the store knows no keys"),
         (("--keys", "absent"), "--keys and --server-key: must be given together"),
         (("--device", "cuda:99"), '--device: "cuda:99" is not there'),

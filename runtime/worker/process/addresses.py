@@ -1,4 +1,4 @@
-"""Which addresses a worker connects to.
+"""Which addresses a worker connects to, and where it lets others connect.
 
 Decides what may be used without keys: nothing beyond this machine; must never open a connection.
 """
@@ -6,6 +6,7 @@ Decides what may be used without keys: nothing beyond this machine; must never o
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +46,21 @@ def store_address(option: str, text: str) -> tuple[str, int]:
     if not is_loopback(host):
         raise BadInputError.of(option, f"{text} leaves this machine, and the store knows no keys: use 127.0.0.1")
     return host, int(port)
+
+
+def check_states_host(option: str, host: str, *, has_keys: bool) -> None:
+    """Raises `BadInputError` for what is no address of this machine, and beyond loopback where there are no keys.
+
+    What lets a state in is told through the controller: without keys everybody could hear it.
+    """
+    try:
+        socket.create_server((host, 0)).close()
+    except OSError as error:
+        raise BadInputError.of(option, f"{host!r} must be an address of this machine: {error.strerror}") from None
+    if not has_keys and not is_loopback(host):
+        raise BadInputError.of(
+            option, f"{host} can be reached from other machines: give --keys and --server-key, or use 127.0.0.1"
+        )
 
 
 def is_loopback(host: str) -> bool:

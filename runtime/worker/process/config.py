@@ -32,6 +32,7 @@ class WorkerConfig:
     store: tuple[str, int] | None = None  # where pairs meet; None: no pairs
     rendezvous_s: float = RENDEZVOUS_S  # until both have come there
     keys: CurveKeys | None = None
+    states_host: str = "127.0.0.1"  # where states come over TCP: whoever brings one is known, nothing is encrypted
     coalesce_max: int = 8  # sessions in one pass
     sessions_max: int = 256
     lanes_max: int = LANES_MAX

@@ -115,7 +115,7 @@ class Worker:
 
     def _make_ways(self) -> dict[Way, Approach]:
         config = self._config
-        ways: dict[Way, Approach] = {"tcp": TcpWay()}
+        ways: dict[Way, Approach] = {"tcp": TcpWay(config.states_host)}
         cuda = self._device.device.type == "cuda"
         if cuda:
             from runtime.transfer.cuda_ipc import CudaIpcWay
