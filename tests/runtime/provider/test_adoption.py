@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.provider.keeper import LocalSettings
 from runtime.provider.local import LocalProvider
+from runtime.provider.local_process import LocalSettings
 from runtime.provider.processes import born
 from runtime.provider.provider import Exited, Started
 from runtime.provider.state_folder import StateFolder
