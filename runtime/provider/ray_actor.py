@@ -1,8 +1,8 @@
-"""What runs on a node of a Ray cluster: an actor that has one worker's process, and a task that sees to a process's end.
+"""What runs on a node of a Ray cluster: an actor that has one worker's process, and a task that sees to its end.
 
-Decides that neither outlives the other; must never know who wants the worker. The process is a child of its own, so that
-it is the same command as on one machine, ends as it should when it is asked to, and leaves a code. The system kills it
-when the thread ends that has begun it, however the actor's process ends.
+Decides that neither outlives the other; must never know who wants the worker. The process is a child of its own, so
+that it is the same command as on one machine, ends as it should when it is asked to, and leaves a code. The system
+kills it when the thread ends that has begun it, however the actor's process ends.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def test_one_is_added_listed_and_removed(tmp_path: Path) -> None:
         (("--add", "worker-0"), "--add: 'worker-0' is there already: --remove it first, and its old key is void\n"),
         (("--add", "../x"), "--add: '../x' must be 1 to 64 letters, digits, - _ and ., and not begin with a sign\n"),
         (("--remove", "x"), "--remove: 'x' is not there: epochal keys keys --list\n"),
-        (("--add", "x", "--list"), "--workers, --add, --remove and --list: cannot be given together\n"),
+        (("--add", "x", "--list"), "--workers, --fleet, --add, --remove and --list: cannot be given together\n"),
     ],
 )
 def test_what_it_refuses(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
