@@ -6,7 +6,7 @@ Decides how each is opened; must never look into one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from scheduler.cluster import GpuId
 from tests.runtime.provider.small_workers import GPU, PATIENCE_S, Ears, program, until
 
 RULE = RestartRule(delay_s=0.01, delay_s_max=0.05, deaths_max=3, rest_s=60.0)
+Resources = Mapping[GpuId, Mapping[str, float]]
 NODE_S = 0.5  # that a lost node is waited for
 
 
@@ -33,7 +34,13 @@ class Place:
     address: str = ""
 
     async def open(
-        self, launch: LaunchOf, tell: Tell, *, stop_s: float = PATIENCE_S, start_s: float = PATIENCE_S
+        self,
+        launch: LaunchOf,
+        tell: Tell,
+        *,
+        stop_s: float = PATIENCE_S,
+        start_s: float = PATIENCE_S,
+        resources: Resources | None = None,
     ) -> Keepers:
         if not self.address:
             settings = LocalSettings(restarts=RULE, stop_s=stop_s)
@@ -42,15 +49,22 @@ class Place:
         from runtime.provider.ray_process import RaySettings
 
         chosen = RaySettings(restarts=RULE, stop_s=stop_s, start_s=start_s, node_s=NODE_S)
-        return await RayProvider.open(self.folder, launch, tell, address=self.address, settings=chosen)
+        return await RayProvider.open(
+            self.folder, launch, tell, address=self.address, resources=resources, settings=chosen
+        )
 
     @asynccontextmanager
     async def opened(
-        self, launch: LaunchOf, *, stop_s: float = PATIENCE_S, start_s: float = PATIENCE_S
+        self,
+        launch: LaunchOf,
+        *,
+        stop_s: float = PATIENCE_S,
+        start_s: float = PATIENCE_S,
+        resources: Resources | None = None,
     ) -> AsyncIterator[tuple[Keepers, Ears]]:
         """Nothing that it has started is left."""
         ears = Ears()
-        provider = await self.open(launch, ears, stop_s=stop_s, start_s=start_s)
+        provider = await self.open(launch, ears, stop_s=stop_s, start_s=start_s, resources=resources)
         try:
             yield provider, ears
         finally:
