@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import signal
@@ -54,6 +55,12 @@ def told(log: Path, word: str) -> str:
     return found[-1]
 
 
+def gpus(place: Clients) -> dict[str, int]:
+    """By state, as metrics have them."""
+    text = place.call("GET", "/metrics").body.decode()
+    return {state: int(float(count)) for state, count in re.findall(r'epochal_gpus{state="(\w+)",.*} (\S+)', text)}
+
+
 def test_a_worker_of_another_machine_serves_with_its_own_key_alone(tmp_path: Path) -> None:
     """What the controller says is to be run is what is run, in a folder that has but two files."""
     fleet, keys, log = chosen_fleet(None, 2, tmp_path), tmp_path / "keys", tmp_path / "serve.log"
@@ -75,18 +82,16 @@ def test_a_worker_of_another_machine_serves_with_its_own_key_alone(tmp_path: Pat
         assert words[:3] == ["epochal", "worker", f"--name={here}"]
         assert f"--keys={here}.key_secret" in words
         with place.open, running([*EPOCHAL, *words[1:]], tmp_path / "worker.log", elsewhere) as worker:
-            watched = [Watched(place, seed) for seed in range(3)]
-            for each in watched:
-                each.more(4)
-            metrics = place.call("GET", "/metrics").body.decode()
-            assert 'epochal_gpus{state="lost",type="cpu"} 1' in metrics
-            assert 'epochal_gpus{state="ready",type="cpu"} 1' in metrics
+            until(lambda: gpus(place) == {"ready": 1, "lost": 1}, "it is there")
+            watched = Watched(place, seed=3)
+            watched.more(4)
+            watched.opened.send('{"type": "session.pause"}')
             wrong = [*EPOCHAL, *words[1:2], *(word for word in words[2:] if "--name" not in word), "--name=gpu-7"]
             with running(wrong, tmp_path / "wrong.log", elsewhere):  # its key is another worker's
                 told(log, "'gpu-7'")
             worker.send_signal(signal.SIGTERM)
             assert worker.wait(PATIENCE_S) == 0
             until(lambda: log.read_text().count(f"{here}: is to have a worker") == 2, "it is missed")
-            for each in watched:
-                each.check()
-        assert f"{other}: is to have" not in log.read_text().partition("'gpu-7'")[0]
+            watched.check()
+            assert gpus(place) == {"lost": 2}
+        assert f"{other}: is to have" not in log.read_text()  # nobody has waited for it in vain

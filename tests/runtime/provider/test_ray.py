@@ -15,6 +15,9 @@ from runtime.provider.provider import Exited, NotStarted, Started
 from runtime.worker.process.messages import Goodbye, Hello
 from scheduler.cluster import GpuId
 from tests.e2e.command import environment, epochal
+from tests.e2e.test_serve import is_ready, processes, served
+from tests.e2e.test_serve import until as until_true
+from tests.runtime.gateway.live import chunks
 from tests.runtime.provider.conftest import GPUS, STORE_BYTES, WITH_RAY
 from tests.runtime.provider.places import Place, gone, lives
 from tests.runtime.provider.small_workers import GPU, POLITE, WAITS, Ears
@@ -168,3 +171,22 @@ def test_a_folder_of_local_workers_is_refused(place: Place) -> None:
 
     asyncio.run(case())
 
+
+def test_the_planners_count_starts_and_stops_workers_there(cluster: Any, tmp_path: Path) -> None:
+    """`epochal serve` itself: as sessions come a second worker does, which a killed controller's successor takes up."""
+    state = tmp_path / "state"
+    options = ("--workers=2", "--model=emulated", "--provider=ray", f"--ray-address={cluster.address}")
+    with served(state, *options) as (place, _):
+        opened = [place.start(place.create(profile="shapes-48", prompt="red circle")) for _ in range(6)]
+        for each in opened:
+            chunks(each, 2)
+        workers = processes(state, "worker")
+        assert len(workers) == 2
+        (controller,) = processes(state, "controller")
+        os.kill(controller, signal.SIGKILL)
+        until_true(lambda: processes(state, "controller") not in ([], [controller]), "another controller has begun")
+        until_true(lambda: is_ready(place), "it is ready again")
+        for each in opened:
+            chunks(each, 2)
+        assert processes(state, "worker") == workers
+    assert processes(state) == []
