@@ -163,7 +163,7 @@ class Keeper:
     def _keep(self) -> None:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._kept())
-            self._task.add_done_callback(_complain)
+            self._task.add_done_callback(complain)
 
     async def _kept(self) -> None:
         """Start workers as long as one is wanted, and see each to its end."""
@@ -292,7 +292,7 @@ async def _first(*awaited: asyncio.Future[Any], wait_s: float | None = None) -> 
     return bool(done)
 
 
-def _complain(task: asyncio.Task[None]) -> None:
-    """A bug in a keeper, which nobody waits for, is told as soon as it happens."""
+def complain(task: asyncio.Task[None]) -> None:
+    """A bug in what nobody waits for is told as soon as it happens."""
     if not task.cancelled() and (error := task.exception()) is not None:
         task.get_loop().call_exception_handler({"message": "a worker has no keeper any more", "exception": error})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from runtime.provider.keeper import KeeperSettings
+from runtime.provider.keeper import KeeperSettings, complain
 from runtime.provider.log_file import LINE_CHARACTERS_MAX
 from runtime.provider.processes import LOOK_S, Ending
 from runtime.provider.provider import Running
@@ -48,7 +48,8 @@ class RayProcess:
         self.there = asyncio.Event()
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.log = None
-        self._tasks = {asyncio.get_running_loop().create_task(self._accompany())}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._do(self._accompany())
 
     @property
     def running(self) -> Running:
@@ -83,9 +84,10 @@ class RayProcess:
             task.cancel()
         self.ended.cancel()
 
-    def _do(self, step: Any) -> None:
+    def _do(self, step: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(step)
         self._tasks.add(task)
+        task.add_done_callback(complain)
         task.add_done_callback(self._tasks.discard)
 
     async def _killed(self) -> None:

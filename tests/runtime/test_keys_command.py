@@ -19,7 +19,7 @@ from runtime.security.doorkeeper import Doorkeeper
 from runtime.security.listening import Guard, endpoint, listen
 from runtime.worker.process.messages import Hello, from_worker
 from scheduler.cluster import GpuId
-from tests.e2e.command import EPOCHAL, environment, epochal
+from tests.e2e.command import EPOCHAL, ROOT, environment, epochal
 from tests.runtime.provider.small_workers import a_provider, until
 from tests.runtime.provider.test_real_worker import EMULATED, PATIENCE_S, SMALL
 
@@ -65,6 +65,12 @@ def test_one_is_added_listed_and_removed(tmp_path: Path) -> None:
     removed = epochal("keys", "keys", "--remove", "late", cwd=tmp_path)
     assert "delete workers/late.key wherever it was copied to" in removed.stdout
     assert [one.name for one in certificates(tmp_path / "keys") if one.role == "worker"] == ["worker-0"]
+
+
+def test_workers_are_called_as_the_gpus_of_a_fleet(tmp_path: Path) -> None:
+    assert epochal("keys", "keys", "--fleet", ROOT / "examples/fleets/laptop.yaml", cwd=tmp_path).returncode == 0
+    workers = [one.name for one in certificates(tmp_path / "keys") if one.role == "worker"]
+    assert workers == [f"cpu-0-{node}-0" for node in range(4)]
 
 
 @pytest.mark.parametrize(
