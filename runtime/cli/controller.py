@@ -6,6 +6,7 @@ Decides what the command takes and what is told about it; must never know a sess
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -75,6 +76,8 @@ def controller_command(
         from runtime.recording.recording import Recorded
         from scheduler.fleet_file import load_fleet
 
+        stopped = threading.Event()  # a signal that comes early still stops the workers that are to be stopped
+        stop_on_signals(stopped.set)
         loaded = load_fleet(fleet)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = ControllerConfig(
@@ -108,6 +111,8 @@ def controller_command(
             providing.close()
             raise
         stop_on_signals(loop.stop)
+        if stopped.is_set():
+            loop.stop()
         try:
             loop.run()
         except JournalError as error:
