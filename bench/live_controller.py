@@ -13,9 +13,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.memory import peak_mib
-from runtime.controller.controller import Available, ControllerSettings, Exited, Happening
+from runtime.controller.controller import ControllerSettings, Happening
 from runtime.controller.process.config import ControllerConfig
-from runtime.controller.process.providing import Providing
+from runtime.controller.process.providing import Gone, Providing
 from runtime.controller.process.run import ControllerLoop
 from runtime.controller.sessions import Admission
 from runtime.controller.step import Step, Switch
@@ -45,7 +45,7 @@ class _Pipe:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
-    def begin(self, _workers: Mapping[str, int], /) -> list[Exited | Available]:
+    def begin(self, _workers: Mapping[str, int], /) -> list[Gone]:
         return []
 
     def switch(self, switch: Switch) -> None:
@@ -54,7 +54,7 @@ class _Pipe:
     def said_hello(self, worker: str, incarnation: int) -> None:
         """It is noticed there."""
 
-    def happened(self, _workers: Mapping[str, int], /) -> list[Exited | Available]:
+    def happened(self, _workers: Mapping[str, int], /) -> list[Gone]:
         return []
 
     def news(self) -> list[str]:

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-LOCKS = {"base": [], "dev": ["dev", "png"]}  # lock -> the extras that it holds
+LOCKS = {"base": [], "dev": ["dev", "png", "ray"]}  # lock -> the extras that it holds
 _PIN = re.compile(
     r"^(?P<name>[a-z0-9-]+)(?:\[[a-z0-9,-]+\])?==(?P<version>\S+) \\\n(?P<rest>(?:    .+\n)+)", re.MULTILINE
 )

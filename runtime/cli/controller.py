@@ -6,6 +6,7 @@ Decides what the command takes and what is told about it; must never know a sess
 from __future__ import annotations
 
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,13 +32,20 @@ def controller_command(
     workers: Annotated[str, typer.Option(help="Where workers come: tcp://HOST:PORT.")] = "tcp://127.0.0.1:7100",
     gateways: Annotated[str, typer.Option(help="Where the gateway comes: tcp://HOST:PORT.")] = "tcp://127.0.0.1:7102",
     provider: Annotated[
-        Literal["local", "none"], typer.Option(help="Who starts workers: processes here, or somebody else.")
+        Literal["local", "static", "ray"],
+        typer.Option(
+            help="Who starts workers: this machine, somebody else (they join by themselves), or a Ray cluster."
+        ),
     ] = "local",
+    ray_address: Annotated[str, typer.Option(help="Of the cluster, for --provider ray: HOST:PORT, or auto.")] = "auto",
+    worker_controller: Annotated[
+        str, typer.Option(help="Where workers find this controller, if not as in --workers: tcp://HOST:PORT.")
+    ] = "",
     worker_gateway: Annotated[
-        str, typer.Option(help="Where workers that are started here find the gateway.")
+        str, typer.Option(help="Where workers find the gateway: tcp://HOST:PORT.")
     ] = "tcp://127.0.0.1:7101",
     worker_option: Annotated[
-        list[str] | None, typer.Option(help="For each worker that is started here, as --model=emulated; repeatable.")
+        list[str] | None, typer.Option(help="For each worker, as --model=emulated; repeatable.")
     ] = None,
     mode: Annotated[
         Literal["execute", "approve", "advise"],
@@ -61,13 +69,15 @@ def controller_command(
 
         from runtime.controller.controller import ControllerSettings
         from runtime.controller.process.config import ControllerConfig
-        from runtime.controller.process.local import LocalWorkers
-        from runtime.controller.process.providing import Nobody, Provided, Providing
+        from runtime.controller.process.fleet_workers import FleetWorkers
+        from runtime.controller.process.providing import Provided
         from runtime.controller.process.run import ControllerLoop
         from runtime.journal.journal import JournalError
         from runtime.recording.recording import Recorded
         from scheduler.fleet_file import load_fleet
 
+        stopped = threading.Event()  # a signal that comes early still stops the workers that are to be stopped
+        stop_on_signals(stopped.set)
         loaded = load_fleet(fleet)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = ControllerConfig(
@@ -76,22 +86,22 @@ def controller_command(
             workers=workers,
             gateways=gateways,
             keys=keys,
-            settings=ControllerSettings(mode=mode),
+            settings=ControllerSettings(mode=mode, starts_workers=provider != "static"),
         )
         recording = None
         if record is not None:
             recording = Recorded(record, loaded, config.planner, bytes_max=record_mib << 20)
-        providing: Providing = Nobody()
-        if provider == "local":
-            started = LocalWorkers(
-                fleet=loaded,
-                folder=state / "workers",
-                controller=workers,
-                gateway=worker_gateway,
-                options=tuple(worker_option or ()),
-                keys=keys,
-            )
-            providing = Provided(started.thread(lambda: None), stops=stop_workers)
+        started = FleetWorkers(
+            fleet=loaded,
+            provider=provider,
+            folder=state / "workers",
+            controller=worker_controller or workers,
+            gateway=worker_gateway,
+            options=tuple(worker_option or ()),
+            keys=keys,
+            ray_address=ray_address,
+        )
+        providing = Provided(started.thread(lambda: None), started.gpus, stops=stop_workers)
         try:
             loop = ControllerLoop(config, providing, recording=recording, say=teller(quiet=quiet))
         except (JournalError, zmq.ZMQError) as error:
@@ -101,6 +111,8 @@ def controller_command(
             providing.close()
             raise
         stop_on_signals(loop.stop)
+        if stopped.is_set():
+            loop.stop()
         try:
             loop.run()
         except JournalError as error:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from runtime.security.certificates import Certificate
 
 _EPILOG = (
-    "Example: epochal keys keys --workers 8. Then: epochal keys keys --add spare, epochal keys keys --remove worker-3, "
-    "epochal keys keys --list. Nothing is overwritten. "
+    "Example: epochal keys keys --fleet fleet.yaml. Then: epochal keys keys --add spare, epochal keys keys --remove "
+    "spare, epochal keys keys --list. Nothing is overwritten. "
     "Exit codes: 0 done, 1 failed, 2 bad input or pyzmq is not installed."
 )
 
@@ -35,6 +35,9 @@ def keys_command(
     workers: Annotated[
         int | None, typer.Option(min=0, max=4000, help="Certificates for so many workers. Default: 1.")
     ] = None,
+    fleet: Annotated[
+        Path | None, typer.Option(help="Fleet file (YAML): certificates for the workers of its GPUs, by their names.")
+    ] = None,
     add: Annotated[str, typer.Option(metavar="NAME", help="Make one more.")] = "",
     role: Annotated[_Added, typer.Option(help="Of the one that is added.")] = "worker",
     remove: Annotated[str, typer.Option(metavar="NAME", help="Delete its files here: it is let in no more.")] = "",
@@ -46,15 +49,15 @@ def keys_command(
     with told(), parts_are_there():
         from runtime.security import certificates
 
-        if sum((workers is not None, bool(add), bool(remove), list_only)) > 1:
-            raise BadInputError.of("--workers, --add, --remove and --list", "cannot be given together")
+        if sum((workers is not None, fleet is not None, bool(add), bool(remove), list_only)) > 1:
+            raise BadInputError.of("--workers, --fleet, --add, --remove and --list", "cannot be given together")
         if add:
             shown: Sequence[Certificate] = [certificates.add(folder, role, add)]
         elif remove:
             shown = [certificates.remove(folder, remove)]
         else:
             if not list_only:
-                certificates.make(folder, 1 if workers is None else workers)
+                certificates.make(folder, _names(fleet) if fleet is not None else 1 if workers is None else workers)
             shown = certificates.certificates(folder)
         hints = _removed(folder, shown[0]) if remove else _where(folder, shown)
         if output_format == "json":
@@ -64,6 +67,14 @@ def keys_command(
         if not (quiet or list_only):
             print()
             print_rows(hints)
+
+
+def _names(fleet: Path) -> list[str]:
+    """Of the workers: those of the GPUs."""
+    from scheduler.cluster_state import all_off
+    from scheduler.fleet_file import load_fleet
+
+    return list(all_off(load_fleet(fleet)).gpus)
 
 
 def _row(one: Certificate) -> dict[str, str | None]:

@@ -31,7 +31,7 @@ _COMMANDS = {
     "diff": "Show the sessions, GPUs and moves that differ between two plans, and their tiers side by side.",
     "profile": "Measure how long chunks take on this device, per profile and batch, and write a fleet file.",
     "keys": "Make the certificates with which controller, gateway and workers know each other; add, list, remove.",
-    "serve": "Serve sessions on this machine: a gateway, a controller and its workers.",
+    "serve": "Serve sessions: a gateway, a controller and its workers, on this machine unless they are elsewhere.",
     "client": "Open a session and watch it: to a file, in the terminal or in a browser; steer it meanwhile.",
     "controller": "Decide where sessions are: place, suspend and migrate them, and start and stop workers as plans "
     "want it.",

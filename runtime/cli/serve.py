@@ -1,4 +1,4 @@
-"""`epochal serve`: gateway, controller and local workers with one command.
+"""`epochal serve`: gateway, controller and their workers with one command.
 
 Decides what the command takes and which processes that makes; must never know what they do.
 """
@@ -18,8 +18,9 @@ from traces.errors import BadInputError
 
 _EPILOG = (
     "Example: epochal serve --workers 4; then open the address that it names, or run epochal client. Everything stays "
-    "on this machine. Ctrl-C and SIGTERM end all of it; what was promised is in the folder of --state, and goes on "
-    "when it is served again. What happens is recorded there, too, without what clients write: see epochal replay. "
+    "on this machine, unless workers are elsewhere (--provider static or ray, with --keys). Ctrl-C and SIGTERM end all "
+    "of it; what was promised is in the folder of --state, and goes on when it is served again. What happens is "
+    "recorded there, too, without what clients write: see epochal replay. "
     "Exit codes: 0 stopped, 1 failed, 2 bad input."
 )
 
@@ -45,15 +46,37 @@ def serve_command(
     admin_token_file: Annotated[
         Path | None, typer.Option(help="Holds the operator's token; default: nobody may read or approve plans.")
     ] = None,
+    provider: Annotated[
+        Literal["local", "static", "ray"],
+        typer.Option(
+            help="Who starts workers: this machine, somebody else (they join by themselves), or a Ray cluster."
+        ),
+    ] = "local",
+    ray_address: Annotated[str, typer.Option(help="Of the cluster, for --provider ray: HOST:PORT, or auto.")] = "auto",
+    controller_address: Annotated[
+        str | None, typer.Option(help="Where workers of other machines find the controller: tcp://HOST:PORT.")
+    ] = None,
+    gateway_address: Annotated[
+        str | None, typer.Option(help="Where workers of other machines find the gateway: tcp://HOST:PORT.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="Folder of CURVE certificates, as epochal keys makes it, if others may connect.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
 ) -> None:
-    """Serve sessions on this machine: a gateway, a controller and its workers."""
+    """Serve sessions: a gateway, a controller and its workers, on this machine unless they are elsewhere."""
     with told():
         demand_parts()
         from runtime.gateway.config import read_admin_token
+        from runtime.security.listening import check_listening
         from runtime.serving.plan_of_processes import Serving, children_for, chosen_fleet
         from runtime.serving.supervisor import Supervisor
 
+        if (controller_address is None) != (gateway_address is None):
+            raise BadInputError.of("--controller-address and --gateway-address", "must be given together")
+        for option, address in (("--controller-address", controller_address), ("--gateway-address", gateway_address)):
+            if address is not None:
+                check_listening(option, address, has_keys=keys is not None)
         if admin_token_file is not None:
             read_admin_token(admin_token_file)
         elif mode == "approve":
@@ -67,6 +90,11 @@ def serve_command(
             model=model,
             mode=mode,
             admin_token_file=admin_token_file,
+            provider=provider,
+            ray_address=ray_address,
+            controller=controller_address,
+            gateway=gateway_address,
+            keys=keys,
             events=None if no_record else (record or state / "events.jsonl").resolve(),
             quiet=quiet,
         )

@@ -112,10 +112,10 @@ def _check_name(name: str) -> None:
 
 
 def _keys(own: Path | None, server: Path | None) -> CurveKeys | None:
-    from runtime.worker.process.addresses import read_keys
+    from runtime.security.certificates import client_keys
 
     if own is None and server is None:
         return None
     if own is None or server is None:
         raise BadInputError.of("--keys and --server-key", "must be given together")
-    return read_keys(own, server)
+    return client_keys(own, server)

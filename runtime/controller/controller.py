@@ -55,6 +55,13 @@ class Available:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable:
+    """Nobody can start this worker for now."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
     """The answer of a policy. `early`: between two epochs. `made_s`: the time of the snapshot that it is for."""
 
@@ -73,7 +80,7 @@ class Ticked:
     """Some time has gone by, at most a tenth of a second or so."""
 
 
-Happening = FromWorker | gate.FromGateway | Exited | Available | Planned | EpochOver | Ticked
+Happening = FromWorker | gate.FromGateway | Exited | Available | Unavailable | Planned | EpochOver | Ticked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +90,7 @@ class ControllerSettings:
     admission: Admission = field(default_factory=Admission)
     lease_s: float = LEASE_S
     mode: gate.Mode = "execute"
+    starts_workers: bool = True  # False: they come by themselves
 
 
 class Controller:
@@ -91,7 +99,7 @@ class Controller:
     def __init__(self, books: Books, settings: ControllerSettings) -> None:
         self._books, self._settings = books, settings
         self._sessions = Sessions(books, settings.admission)
-        self._execution, self._power = Execution(books), Power(books)
+        self._execution, self._power = Execution(books), Power(books, starts=settings.starts_workers)
         self._approval = Approval(settings.mode)
         self._orphans: dict[tuple[str, str], float] = {}  # by worker and session: since when they are seen
         self._status_s = float("-inf")
@@ -175,7 +183,7 @@ class Controller:
         self._execution.settle(now_s)
         return self._books.step()
 
-    def _other(self, happening: Exited | Available | Planned | EpochOver | Ticked, now_s: float) -> None:
+    def _other(self, happening: Exited | Available | Unavailable | Planned | EpochOver | Ticked, now_s: float) -> None:
         books = self._books
         match happening:
             case Exited(worker=worker, incarnation=None):
@@ -184,6 +192,8 @@ class Controller:
                 self._roster(books.roster.exited(worker, incarnation, reason), now_s)
             case Available():
                 self._power.available(happening.worker, now_s)
+            case Unavailable():
+                self._power.unavailable(happening.worker, now_s)
             case Planned():
                 self._planned(happening, now_s)
             case EpochOver():
@@ -207,6 +217,8 @@ class Controller:
             self._execution.follow(plan, now_s)
         else:
             self._execution.begin(goes.moves, now_s)
+        if set(books.waiting).difference(str(move.session_id) for move in plan.moves):
+            self._power.call()
 
     def _ruled(self, question: gate.Ask, now_s: float) -> None:
         """An operator approves or rejects a plan; nothing of that is written down: a restart plans anew."""

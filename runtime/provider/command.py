@@ -33,6 +33,7 @@ class Launch:
     program: tuple[str, ...]
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
+    threads: int = 1  # of a processor, for whoever makes the environment on another machine
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -68,6 +69,7 @@ class WorkerCommand:
                 *own,
             ),
             environment=child_environment(self.inherited, self.threads),
+            threads=self.threads,
         )
 
 

@@ -1,7 +1,7 @@
 """Workers as processes of this machine, which outlive the controller that has started them.
 
-Decides which GPUs have a keeper, and what the provider before this one has left behind; must never know how a process
-is started or stopped.
+Decides who holds the folder, and what the provider before this one has left behind; must never know when a process is
+wanted.
 
 Nothing blocks: what waits for a disk or a process is done in a thread or by the event loop, and told later.
 """
@@ -10,29 +10,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from runtime.provider.command import LaunchOf
-from runtime.provider.keeper import MARK, Keeper, LocalSettings, Means
+from runtime.provider.keepers import Keepers
+from runtime.provider.local_process import MARK, LocalProcess, LocalSettings, Means
 from runtime.provider.processes import born, find
-from runtime.provider.provider import Running, Tell
+from runtime.provider.provider import Tell
 from runtime.provider.state_folder import StateFolder, WorkerRecord
 from scheduler.cluster import GpuId
-from traces.errors import BadInputError
-
-WORKERS_MAX = 256  # of one machine
 
 
-class LocalProvider:
+class LocalProvider(Keepers):
     """Made by `open`."""
 
-    def __init__(self, means: Means, writer: ThreadPoolExecutor) -> None:
+    workers_max = 256  # of one machine
+
+    def __init__(self, means: Means, writer: ThreadPoolExecutor, clock: Callable[[], float]) -> None:
+        super().__init__(self._begun, means.tell, means.settings, clock)
         self._means, self._writer = means, writer
-        self._keepers: dict[GpuId, Keeper] = {}
+        self._processes: dict[GpuId, LocalProcess] = {}  # the last of each GPU
         self._trimmer = asyncio.get_running_loop().create_task(self._trim_logs())
 
     @classmethod
@@ -56,64 +57,33 @@ class LocalProvider:
             folder.close()
             raise
         writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="provider")
-        means = Means(
-            folder=folder, launch=launch, tell=tell, settings=settings or LocalSettings(), clock=clock, writer=writer
-        )
-        provider = cls(means, writer)
+        means = Means(folder=folder, launch=launch, tell=tell, settings=settings or LocalSettings(), writer=writer)
+        provider = cls(means, writer, clock)
         for record in found:
-            await provider._keeper(GpuId(record.gpu_id)).adopt(record)
+            process = await LocalProcess.adopted(record, means)
+            if process is not None:
+                gpu_id = GpuId(record.gpu_id)
+                provider._processes[gpu_id] = process
+                provider._adopt(gpu_id, process)
         return provider
-
-    @property
-    def exit_is_seen(self) -> bool:
-        return True
-
-    @property
-    def running(self) -> Mapping[GpuId, Running]:
-        return {gpu_id: running for gpu_id, keeper in self._keepers.items() if (running := keeper.running) is not None}
-
-    def start(self, gpu_id: GpuId) -> None:
-        self._keeper(gpu_id).start()
-
-    def stop(self, gpu_id: GpuId) -> None:
-        if gpu_id in self._keepers:
-            self._keepers[gpu_id].stop()
-
-    def kill(self, gpu_id: GpuId) -> None:
-        if gpu_id in self._keepers:
-            self._keepers[gpu_id].kill()
-
-    def note_incarnation(self, gpu_id: GpuId, incarnation: int) -> None:
-        if gpu_id in self._keepers:
-            self._keepers[gpu_id].note_incarnation(incarnation)
-
-    async def stop_all(self) -> None:
-        """Ask all to end, and wait until they have: in bounded time, unless the system cannot kill one."""
-        for keeper in self._keepers.values():
-            keeper.stop()
-        for keeper in self._keepers.values():
-            await keeper.ended()
 
     async def close(self) -> None:
         self._trimmer.cancel()
         await asyncio.wait([self._trimmer])
-        for keeper in self._keepers.values():
-            await keeper.close()
+        await super().close()
         await asyncio.to_thread(self._writer.shutdown)
         self._means.folder.close()
 
-    def _keeper(self, gpu_id: GpuId) -> Keeper:
-        if gpu_id not in self._keepers:
-            if len(self._keepers) >= WORKERS_MAX:
-                raise BadInputError.of("fleet", f"GPU {gpu_id}: one machine has at most {WORKERS_MAX} workers")
-            self._keepers[gpu_id] = Keeper(gpu_id, self._means)
-        return self._keepers[gpu_id]
+    async def _begun(self, gpu_id: GpuId) -> LocalProcess:
+        process = self._processes[gpu_id] = await LocalProcess.begun(gpu_id, self._means)
+        return process
 
     async def _trim_logs(self) -> None:
         while True:
             await asyncio.sleep(self._means.settings.log_look_s)
-            for keeper in tuple(self._keepers.values()):
-                await keeper.trim_log()
+            for process in tuple(self._processes.values()):
+                if not process.ended.done():
+                    await process.trim_log()
 
 
 def _found(folder: StateFolder) -> tuple[WorkerRecord, ...]:

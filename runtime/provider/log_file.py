@@ -53,7 +53,7 @@ class LogFile:
         if len(text) < _TAIL_BYTES and _BEGINNING not in text:
             text = _end_of(self._past, _TAIL_BYTES - len(text)) + text
         lines = text.rpartition(_BEGINNING)[2].decode(errors="replace").splitlines()[-LINES_MAX:]
-        return tuple(_plain(line[:LINE_CHARACTERS_MAX]) for line in lines)
+        return tuple(plain(line[:LINE_CHARACTERS_MAX]) for line in lines)
 
     def remove(self) -> None:
         for path in (self.path, self._past):
@@ -71,5 +71,5 @@ def _end_of(path: Path, bytes_max: int) -> bytes:
         return b""
 
 
-def _plain(line: str) -> str:
+def plain(line: str) -> str:
     return "".join(character if character.isprintable() else " " for character in line)

@@ -15,7 +15,7 @@ from scheduler.cluster import GpuId
 
 
 class StaticProvider:
-    """`launch` says what somebody has to run. What was said last of a GPU is not said again."""
+    """`launch` says what somebody has to run. What was said last of a GPU is not said again, until its worker joins."""
 
     def __init__(self, launch: LaunchOf, tell: Tell) -> None:
         self._launch, self._tell = launch, tell
@@ -33,13 +33,15 @@ class StaticProvider:
     def start(self, gpu_id: GpuId) -> None:
         launch = self._launch(gpu_id)
         command = shlex.join(("epochal", *launch.arguments))
-        self._say(gpu_id, f"start worker {launch.worker} on the machine of GPU {gpu_id}: {command}")
+        self._say(gpu_id, f"is to have a worker; unless it runs already: {command}")
 
     def stop(self, gpu_id: GpuId) -> None:
-        self._say(gpu_id, f"stop the worker of GPU {gpu_id}: Ctrl-C or SIGTERM, and wait until it has ended")
+        self._say(
+            gpu_id, "is not needed: its worker may be stopped (Ctrl-C or SIGTERM), and gets no sessions meanwhile"
+        )
 
     def kill(self, gpu_id: GpuId) -> None:
-        self._say(gpu_id, f"the worker of GPU {gpu_id} must go now: kill -9, and see that its memory is free")
+        self._say(gpu_id, "its worker must go now: kill -9, and see that its memory is free")
 
     def note_incarnation(self, gpu_id: GpuId, incarnation: int) -> None:  # noqa: ARG002 - which one does not matter
         """It is there; if it is to go, that is news again."""

@@ -18,7 +18,7 @@ import shutil
 import stat
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +64,20 @@ class Certificate:
         return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 
-def make(folder: Path, workers: int) -> None:
-    """A new folder for a controller, a gateway and so many workers: all of it or nothing. Raises `BadInputError`."""
+def make(folder: Path, workers: int | Iterable[str]) -> None:
+    """A new folder for a controller, a gateway and so many workers, or those of these names: all of it or nothing.
+
+    Raises `BadInputError`.
+    """
     if os.path.lexists(folder):
         raise _there_already(folder)
     names: list[tuple[Role, str]] = [("controller", "controller"), ("gateway", "gateway")]
-    names += [("worker", f"worker-{index}") for index in range(workers)]
+    called = (f"worker-{index}" for index in range(workers)) if isinstance(workers, int) else workers
+    names += [("worker", name) for name in called]
+    for _, name in names:
+        _check_name("--fleet", name)
+    if len(names) > WORKERS_MAX:
+        raise BadInputError.of("--fleet", f"has {len(names) - 2} GPUs; at most {WORKERS_MAX - 2} workers are let in")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _private_folder(folder.parent, f".{folder.name}.") as made:
         for subfolder in SUBFOLDERS.values():
@@ -86,10 +94,7 @@ def make(folder: Path, workers: int) -> None:
 
 def add(folder: Path, role: Role, name: str) -> Certificate:
     """One more. Raises `BadInputError`: nothing is overwritten."""
-    if not _NAME.fullmatch(name):
-        raise BadInputError.of(
-            "--add", f"{name!r} must be 1 to 64 letters, digits, - _ and ., and not begin with a sign"
-        )
+    _check_name("--add", name)
     there = certificates(folder)
     if any(one.name == name for one in there):
         raise BadInputError.of("--add", f"{name!r} is there already: --remove it first, and its old key is void")
@@ -180,6 +185,13 @@ def demand_unwritable(folder: Path) -> None:
     if mode & 0o022:
         raise BadInputError.of(
             str(folder), f"decides who is let in, and others may write to it (mode {mode:04o}): chmod go-w {folder}"
+        )
+
+
+def _check_name(option: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BadInputError.of(
+            option, f"{name!r} must be 1 to 64 letters, digits, - _ and ., and not begin with a sign"
         )
 
 

@@ -33,6 +33,11 @@ class Serving:
     model: str
     mode: str
     admin_token_file: Path | None
+    provider: str
+    ray_address: str
+    controller: str | None  # where workers find it; None: a socket in the state folder
+    gateway: str | None
+    keys: Path | None  # folder of certificates
     events: Path | None  # what is recorded
     quiet: bool
 
@@ -72,13 +77,15 @@ def children_for(serving: Serving, environment: Mapping[str, str]) -> tuple[Chil
         raise BadInputError.of(
             "--state", f"{state} is too long a path for sockets: {longest} characters; at most {SOCKET_CHARACTERS_MAX}"
         )
+    controller_at, gateway_at = serving.controller or sockets["workers"], serving.gateway or sockets["chunks"]
     silence = ("--quiet",) if serving.quiet else ()
     operator = () if serving.admin_token_file is None else (f"--admin-token-file={serving.admin_token_file.resolve()}",)
     gateway = (
         "gateway",
         f"--http={serving.http}",
-        f"--workers={sockets['chunks']}",
+        f"--workers={gateway_at}",
         f"--controller={sockets['gateway']}",
+        *_gateway_keys(serving.keys),
         *operator,
         *silence,
     )
@@ -90,9 +97,12 @@ def children_for(serving: Serving, environment: Mapping[str, str]) -> tuple[Chil
         f"--fleet={serving.fleet.resolve()}",
         f"--state={state}",
         f"--mode={serving.mode}",
-        f"--workers={sockets['workers']}",
+        f"--provider={serving.provider}",
+        f"--ray-address={serving.ray_address}",
+        f"--workers={controller_at}",
         f"--gateways={sockets['gateway']}",
-        f"--worker-gateway={sockets['chunks']}",
+        f"--worker-gateway={gateway_at}",
+        *(() if serving.keys is None else (f"--keys={serving.keys.resolve()}",)),
         "--stop-workers",
         *worker_options,
         *(() if serving.events is None else (f"--record={serving.events}",)),
@@ -101,4 +111,17 @@ def children_for(serving: Serving, environment: Mapping[str, str]) -> tuple[Chil
     return (
         Child(name="gateway", command=(*EPOCHAL, *gateway), stop_s=GATEWAY_STOP_S, environment=environment),
         Child(name="controller", command=(*EPOCHAL, *controller), stop_s=CONTROLLER_STOP_S, environment=environment),
+    )
+
+
+def _gateway_keys(folder: Path | None) -> tuple[str, ...]:
+    """Of a gateway beside its controller: workers trust one server key, that of the controller."""
+    if folder is None:
+        return ()
+    own = folder.resolve()
+    return (
+        f"--keys={own / 'gateways' / 'gateway.key_secret'}",
+        f"--controller-key={own / 'controllers' / 'controller.key'}",
+        f"--listening-keys={own / 'controllers' / 'controller.key_secret'}",
+        f"--worker-keys={own / 'workers'}",
     )

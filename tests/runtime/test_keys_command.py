@@ -19,7 +19,7 @@ from runtime.security.doorkeeper import Doorkeeper
 from runtime.security.listening import Guard, endpoint, listen
 from runtime.worker.process.messages import Hello, from_worker
 from scheduler.cluster import GpuId
-from tests.e2e.command import EPOCHAL, environment, epochal
+from tests.e2e.command import EPOCHAL, ROOT, environment, epochal
 from tests.runtime.provider.small_workers import a_provider, until
 from tests.runtime.provider.test_real_worker import EMULATED, PATIENCE_S, SMALL
 
@@ -67,6 +67,12 @@ def test_one_is_added_listed_and_removed(tmp_path: Path) -> None:
     assert [one.name for one in certificates(tmp_path / "keys") if one.role == "worker"] == ["worker-0"]
 
 
+def test_workers_are_called_as_the_gpus_of_a_fleet(tmp_path: Path) -> None:
+    assert epochal("keys", "keys", "--fleet", ROOT / "examples/fleets/laptop.yaml", cwd=tmp_path).returncode == 0
+    workers = [one.name for one in certificates(tmp_path / "keys") if one.role == "worker"]
+    assert workers == [f"cpu-0-{node}-0" for node in range(4)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
@@ -74,7 +80,7 @@ def test_one_is_added_listed_and_removed(tmp_path: Path) -> None:
         (("--add", "worker-0"), "--add: 'worker-0' is there already: --remove it first, and its old key is void\n"),
         (("--add", "../x"), "--add: '../x' must be 1 to 64 letters, digits, - _ and ., and not begin with a sign\n"),
         (("--remove", "x"), "--remove: 'x' is not there: epochal keys keys --list\n"),
-        (("--add", "x", "--list"), "--workers, --add, --remove and --list: cannot be given together\n"),
+        (("--add", "x", "--list"), "--workers, --fleet, --add, --remove and --list: cannot be given together\n"),
     ],
 )
 def test_what_it_refuses(tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:

@@ -142,6 +142,11 @@ def test_with_keys_nobody_else_is_spoken_to(weights: Path, tmp_path: Path) -> No
     server_public, server_secret = map(Path, create_certificates(tmp_path, "server"))
     _, own = map(Path, create_certificates(tmp_path, "worker"))
     options = ("--weights", weights, *SMALL, "--keys", own)
+    own.chmod(0o640)
+    done = epochal("worker", *HERE, "--keys", own, "--server-key", server_public, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"{own}: is a secret that others may read (mode 0640): chmod 600")
+    own.chmod(0o600)
     with a_worker(*options, "--quiet", "--server-key", server_public, secret=server_secret) as (ends, process):
         hello = ends.hear(Hello)
         assert hello.profiles

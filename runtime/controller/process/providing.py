@@ -5,21 +5,24 @@ Decides what an exit means for the controller; must never know how a worker is s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from runtime.controller.controller import Available, Exited
+from runtime.controller.controller import Available, Exited, Unavailable
 from runtime.controller.step import Switch
 from runtime.provider.provider import Exited as ProcessExited
 from runtime.provider.provider import ForOperator, NotStarted, Started, Stuck
 from runtime.provider.provider_thread import ProviderThread
 from scheduler.cluster import GpuId
 
+Gone = Exited | Available | Unavailable
+STRANGERS_MAX = 64  # that are told
+
 
 class Providing(Protocol):
     """Whoever starts and stops workers, as the loop needs it."""
 
-    def begin(self, workers: Mapping[str, int], /) -> list[Exited | Available]:
+    def begin(self, workers: Mapping[str, int], /) -> list[Gone]:
         """What has become of those that are written down, by incarnation."""
         ...
 
@@ -27,7 +30,7 @@ class Providing(Protocol):
 
     def said_hello(self, worker: str, incarnation: int) -> None: ...
 
-    def happened(self, workers: Mapping[str, int], /) -> list[Exited | Available]: ...
+    def happened(self, workers: Mapping[str, int], /) -> list[Gone]: ...
 
     def news(self) -> list[str]:
         """For people."""
@@ -42,40 +45,16 @@ class Providing(Protocol):
         ...
 
 
-class Nobody:
-    """Workers come and go as they like; only their leases tell that one is gone."""
-
-    def news(self) -> list[str]:
-        return []
-
-    def begin(self, _workers: Mapping[str, int], /) -> list[Exited | Available]:
-        return []
-
-    def switch(self, switch: Switch) -> None:
-        """Somebody else starts and stops them."""
-
-    def said_hello(self, worker: str, incarnation: int) -> None:
-        """Nobody waits for it."""
-
-    def happened(self, _workers: Mapping[str, int], /) -> list[Exited | Available]:
-        return []
-
-    def end(self) -> None:
-        """Nobody is to stop them."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
 class Provided:
     """By a provider that has a thread of its own."""
 
-    def __init__(self, thread: ProviderThread, *, stops: bool = False) -> None:
-        """`stops`: when the controller is asked to stop, all its workers are, too."""
-        self._thread, self._stops = thread, stops
+    def __init__(self, thread: ProviderThread, gpus: Collection[str], *, stops: bool = False) -> None:
+        """`gpus`: the names of all workers. `stops`: when the controller is asked to stop, they are, too."""
+        self._thread, self._gpus, self._stops = thread, gpus, stops
         self._news: list[str] = []
+        self._strangers: set[str] = set()
 
-    def begin(self, workers: Mapping[str, int]) -> list[Exited | Available]:
+    def begin(self, workers: Mapping[str, int]) -> list[Gone]:
         """Who exited while nobody was there to write it down."""
         if not self._thread.exit_is_seen:
             return []
@@ -95,17 +74,24 @@ class Provided:
         (self._thread.start if switch.on else self._thread.stop)(GpuId(switch.worker))
 
     def said_hello(self, worker: str, incarnation: int) -> None:
-        self._thread.note_incarnation(GpuId(worker), incarnation)
+        if worker in self._gpus:
+            self._thread.note_incarnation(GpuId(worker), incarnation)
+        elif worker not in self._strangers and len(self._strangers) < STRANGERS_MAX:
+            self._strangers.add(worker)
+            known = ", ".join(sorted(self._gpus)[:8])
+            self._news.append(f"{worker!r} has joined and gets no sessions: no GPU of the fleet has its name ({known})")
 
-    def happened(self, workers: Mapping[str, int]) -> list[Exited | Available]:
+    def happened(self, workers: Mapping[str, int]) -> list[Gone]:
         """A worker that has exited may be started again at once: the provider keeps a crash loop from spinning."""
-        found: list[Exited | Available] = []
+        found: list[Gone] = []
         for heard in self._thread.heard():
             match heard:
                 case ProcessExited(running=running):
                     found += _gone(running.worker, workers.get(running.worker), heard.reason)
                     self._news.append(f"{running.worker}: {heard.reason}")
                 case NotStarted():
+                    if heard.gave_up:
+                        found.append(Unavailable(worker=heard.gpu_id))
                     self._news.append(f"{heard.gpu_id}: {heard.reason}")
                 case Stuck():
                     self._news.append(f"{heard.running.worker}: was killed and is still there")
@@ -123,5 +109,5 @@ class Provided:
         self._thread.close()
 
 
-def _gone(worker: str, incarnation: int | None, reason: str) -> list[Exited | Available]:
+def _gone(worker: str, incarnation: int | None, reason: str) -> list[Gone]:
     return [Exited(worker=worker, incarnation=incarnation, reason=reason), Available(worker=worker)]

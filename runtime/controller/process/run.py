@@ -19,11 +19,12 @@ from runtime.controller.controller import (
     Happening,
     Planned,
     Ticked,
+    Unavailable,
 )
 from runtime.controller.process.config import ControllerConfig, check_fleet
 from runtime.controller.process.past import Past
 from runtime.controller.process.planning import Explained, Made, PlanningProcess
-from runtime.controller.process.providing import Nobody, Providing
+from runtime.controller.process.providing import Providing
 from runtime.controller.process.questions import Questions
 from runtime.controller.process.wires import Wires
 from runtime.controller.step import Step
@@ -33,7 +34,7 @@ from runtime.recording.drift import Drift
 from runtime.recording.recording import NotRecorded, Recording
 from runtime.worker.process.messages import Heartbeat, Hello
 
-_UNREPEATED = (Exited, Available, Planned, EpochOver)  # nobody says these again
+_UNREPEATED = (Exited, Available, Unavailable, Planned, EpochOver)  # nobody says these again
 _READS = ("plan", "explain")  # the other questions are to be decided on
 _HOPELESS = (Heartbeat, Ticked, Planned, gate.Here, gate.Taken, gate.Controlled)  # these make room for nobody
 
@@ -44,7 +45,7 @@ class ControllerLoop:
     def __init__(
         self,
         config: ControllerConfig,
-        providing: Providing | None = None,
+        providing: Providing,
         *,
         recording: Recording | None = None,
         say: Callable[[str], None] = lambda _: None,
@@ -55,7 +56,7 @@ class ControllerLoop:
         self._config, self._clock, self._tell = config, clock, say
         self._wires = Wires(config.workers, config.gateways, config.keys)
         self._journal = Journal.open(config.journal)
-        self._providing: Providing = providing or Nobody()
+        self._providing = providing
         self._recording: Recording = recording or NotRecorded()
         self._drift = Drift(config.fleet)
         self._planning = PlanningProcess(config.fleet, config.planner, clock)

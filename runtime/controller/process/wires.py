@@ -34,6 +34,7 @@ from runtime.worker.process.messages import (
 WORKERS, GATEWAYS = "workers", "gateways"  # domains, and folders of certificates
 MESSAGES_MAX = 4096  # high-water marks of one peer
 FOREIGN_MAX = 4096
+PRETENDERS_MAX = 64  # that are told
 BATCH_MAX = 512  # messages that are taken at once
 
 Socket = zmq.Socket[bytes]
@@ -71,6 +72,7 @@ class Wires:
         self._version = 0
         self.dropped = 0  # messages that are none, and those of whoever is somebody else
         self._foreign: dict[str, int] = {}  # who speaks another protocol, and which
+        self._pretenders: set[tuple[str, str]] = set()
         self._news: list[str] = []
 
     @property
@@ -101,7 +103,7 @@ class Wires:
         return found
 
     def news(self) -> list[str]:
-        """For people: who speaks another protocol, once each."""
+        """For people: who speaks another protocol or under another's name, once each."""
         found, self._news = self._news, []
         return found
 
@@ -166,7 +168,15 @@ class Wires:
         if isinstance(message, gate.FromGateway):
             return self._door.name_of(GATEWAYS, frame) is not None
         named = message.hello if isinstance(message, Inventory) else message
-        return self._door.name_of(WORKERS, frame) == getattr(named, "worker", None)
+        said, known = named.worker, self._door.name_of(WORKERS, frame)
+        pretender = (known or "", said)
+        if known not in (None, said) and pretender not in self._pretenders and len(self._pretenders) < PRETENDERS_MAX:
+            self._pretenders.add(pretender)
+            self._news.append(
+                f"a worker with the key of {known!r} calls itself {said!r}, and is not heard: give it --name={known}, "
+                "or the key of that name"
+            )
+        return known == said
 
     def _send(self, socket: Socket, identity: bytes, frame: bytes) -> None:
         try:

@@ -9,18 +9,19 @@ import asyncio
 import sys
 from pathlib import Path
 
-from runtime.provider.local import LocalProvider
-from tests.runtime.provider.small_workers import GPU, POLITE, Ears, program, started
+from tests.runtime.provider.places import Place
+from tests.runtime.provider.small_workers import GPU, POLITE, Ears
 
 
-async def serve(folder: Path) -> None:
+async def serve(place: Place) -> None:
     ears = Ears()
-    provider = await LocalProvider.open(folder, program(POLITE), ears)
-    pid = await started(provider, ears, folder)
+    provider = await place.open(place.program(POLITE), ears)
+    pid = await place.started(provider, ears)
     provider.note_incarnation(GPU, 23)
+    await asyncio.sleep(0.5)  # where the note is kept by another process
     print(pid, flush=True)
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    asyncio.run(serve(Place(folder=Path(sys.argv[1]), address=sys.argv[2])))

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from runtime.provider.command import Launch, LaunchOf
-from runtime.provider.keeper import LocalSettings
 from runtime.provider.local import LocalProvider
+from runtime.provider.local_process import LocalSettings
 from runtime.provider.provider import Heard, Started
 from runtime.provider.restarts import RestartRule
 from scheduler.cluster import GpuId

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.provider.keeper import LocalSettings
 from runtime.provider.local import LocalProvider
+from runtime.provider.local_process import LocalSettings
 from runtime.provider.processes import born
 from runtime.provider.provider import Exited, Started
 from runtime.provider.state_folder import StateFolder
@@ -43,7 +43,7 @@ RECORD = "h100-0-0-0.worker"
 @contextmanager
 def a_killed_provider(folder: Path) -> Iterator[int]:
     """The pid of a worker whose provider is killed; the worker is none of our children."""
-    command = [sys.executable, "-m", "tests.runtime.provider.provider_process", str(folder)]
+    command = [sys.executable, "-m", "tests.runtime.provider.provider_process", str(folder), ""]
     pid = 0
     try:
         with subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, text=True) as process:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.provider.keeper import LocalSettings
 from runtime.provider.local import LocalProvider
+from runtime.provider.local_process import LocalSettings
 from runtime.provider.provider import Exited, Started
 from runtime.provider.restarts import RestartRule
 from scheduler.cluster import GpuId

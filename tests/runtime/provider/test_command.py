@@ -79,11 +79,13 @@ def test_a_static_provider_says_what_is_to_be_done_and_says_it_once() -> None:
         assert ears.heard == []  # never from within
         told = await ears.hear(ForOperator)
         assert told.text == (
-            f"start worker {GPU} on the machine of GPU {GPU}: epochal worker --name={GPU} --threads=1 "
+            f"is to have a worker; unless it runs already: epochal worker --name={GPU} --threads=1 "
             "--controller tcp://127.0.0.1:7100 --gateway tcp://127.0.0.1:7101 --device cuda:1"
         )
         provider.stop(GPU)
-        assert (await ears.hear(ForOperator)).text.startswith(f"stop the worker of GPU {GPU}: Ctrl-C or SIGTERM")
+        assert (await ears.hear(ForOperator)).text.startswith(
+            "is not needed: its worker may be stopped (Ctrl-C or SIGTERM)"
+        )
         provider.kill(GPU)
         assert "kill -9" in (await ears.hear(ForOperator)).text
         provider.note_incarnation(GPU, 5)

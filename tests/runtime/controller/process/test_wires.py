@@ -116,12 +116,15 @@ def test_with_keys_nobody_speaks_for_another(tmp_path: Path) -> None:
         with dealer(wires.addresses[0], "a/1", keys) as worker, dealer(wires.addresses[0], "b/1") as stranger:
             stranger.send(goodbye("b"))  # without a key it is not let in
             worker.send(goodbye("b"))
+            worker.send(goodbye("b"))
             worker.send(goodbye("a"))
-            assert heard(wires, 2) == [Goodbye(worker="a", incarnation=1, reason="stopped")]
-            assert wires.dropped == 1
+            assert heard(wires, 3) == [Goodbye(worker="a", incarnation=1, reason="stopped")]
+            assert wires.dropped == 2
+            (told,) = wires.news()
+            assert told.startswith("a worker with the key of 'a' calls itself 'b', and is not heard: give it --name=a,")
         with dealer(wires.addresses[1], "gateway", keys, "gateways") as gateway:
             gateway.send(gate.encoded(HERE))
-            assert heard(wires, 2) == [HERE]
+            assert heard(wires, 3) == [HERE]
     finally:
         wires.close()
 
