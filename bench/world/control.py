@@ -22,7 +22,7 @@ from runtime.journal.records import Record
 from runtime.journal.truth import Truth
 from runtime.transfer.messages import Migrating
 from runtime.worker.messages import Command, Desired
-from runtime.worker.process.messages import AskInventory, FromController, Renew
+from runtime.worker.process.messages import AskInventory, FromController, Heartbeat, Renew
 from scheduler.cluster import Snapshot
 from scheduler.plan import Decision
 from scheduler.planner import Planner
@@ -120,7 +120,9 @@ class Control:
         self.journal.close()
 
     def _decide(self, happenings: Sequence[Happening], now_s: float) -> None:
-        """All at once; one by one where the disk has no room for what is to be written."""
+        """All at once; one by one where the disk has no room for what is to be written. Heartbeats write nothing."""
+        self._say([self.controller.beat(each, now_s) for each in happenings if isinstance(each, Heartbeat)])
+        happenings = [happening for happening in happenings if not isinstance(happening, Heartbeat)]
         happenings, self._again = [*self._again, *happenings], []
         if self._decided(happenings, now_s):
             return
@@ -209,4 +211,4 @@ class Control:
         decision: Decision = self._planner.step(asked.snapshot, asked.asked_s, budget)
         if self._chance.random() < self.luck.restless:
             decision = restless(decision, asked.snapshot, self._chance)
-        return [Planned(decision=decision)]
+        return [Planned(decision=decision, early=asked.early, made_s=asked.asked_s)]

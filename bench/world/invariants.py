@@ -16,7 +16,6 @@ from runtime.journal.journal import Journal
 from runtime.journal.truth import Truth, truth_to_bytes
 from runtime.state.blocks import BlockMap
 from runtime.transfer.messages import Activate, Prepare, Reactivate, Release
-from runtime.worker.books import SERVES
 from runtime.worker.messages import Command, Open
 from runtime.worker.process.messages import FromController
 from runtime.worker.process.outbox import WORDS_MAX
@@ -34,8 +33,7 @@ def check(world: World) -> None:
     for worker in world.workers.values():
         _memories_hold_their_blocks(worker)
         _queues_are_bounded(worker)
-        if worker.is_leased and not worker.hangs:
-            _serves_only_its_own(worker, truth)
+        _serves_only_its_own(worker, truth)
     _one_serves_each(world)
     _gateway_is_bounded(world)
     world.account.check(world.now_s)
@@ -119,26 +117,23 @@ def _queues_are_bounded(worker: SimulatedWorker) -> None:
 
 
 def _serves_only_its_own(worker: SimulatedWorker, truth: Truth) -> None:
-    """I1: whoever holds a lease serves what the journal says is its own, or will hear of what it is not."""
-    for session_id, record in worker.table.records.items():
+    """I1 and I8: whoever holds a lease serves nobody whom the journal gives to another."""
+    records = worker.table.records
+    for session_id in worker.serves:
         owned = truth.sessions.get(session_id)
-        if record.state in SERVES and owned is not None and owned.worker is not None:
+        if owned is not None and owned.worker is not None:
             assert owned.worker == worker.name, f"I1: {session_id} is served by {worker.name}, not by {owned.worker}"
-            assert record.ownership <= owned.ownership, f"I1: {session_id} is ahead of the journal on {worker.name}"
+            ahead = records[session_id].ownership > owned.ownership
+            assert not ahead, f"I1: {session_id} is ahead of the journal on {worker.name}"
+    for record in records.values():
         if record.outgoing is not None:
-            attempt = record.outgoing.attempt
-            assert attempt <= truth.last_attempt, f"I8: {session_id} is frozen by attempt {attempt}, which never was"
+            known = record.outgoing.attempt <= truth.last_attempt
+            assert known, f"I8: {record.session_id} is frozen by attempt {record.outgoing.attempt}, which never was"
 
 
 def _one_serves_each(world: World) -> None:
     """I1."""
-    serving = Counter(
-        session_id
-        for worker in world.workers.values()
-        if worker.is_leased and not worker.hangs
-        for session_id, record in worker.table.records.items()
-        if record.state in SERVES
-    )
+    serving = Counter(session_id for worker in world.workers.values() for session_id in worker.serves)
     twice = [session_id for session_id, count in serving.items() if count > 1]
     assert not twice, f"I1: {twice} are served twice"
 

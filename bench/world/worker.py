@@ -13,6 +13,7 @@ from bench.world.threads import SimulatedCopies, SimulatedDelivery, SimulatedLan
 from runtime.chunk_models.chunk_model import Chunk
 from runtime.chunk_models.emulated import EmulatedChunkModel
 from runtime.state.arena import Arena
+from runtime.worker.books import SERVES
 from runtime.worker.events import StateLost
 from runtime.worker.messages import Report, StreamReport, Undelivered
 from runtime.worker.process.carried import Carried
@@ -67,7 +68,7 @@ class SimulatedWorker:
         self.seats = Seats(BATCH_MAX)
         self.lanes = SimulatedLanes(self.device, self.inbox.tell, self.seats.head_of)
         self.copies = SimulatedCopies(chance)
-        delivery = SimulatedDelivery(
+        self._delivery = SimulatedDelivery(
             self.outbox, self._undelivered, self._named, lambda *told: computed(self, *told)
         )
         parts = Parts(
@@ -79,7 +80,7 @@ class SimulatedWorker:
             host=self.host,
             lanes=self.lanes,
             copies=self.copies,
-            delivery=delivery,
+            delivery=self._delivery,
             say=self._say,
             tell=self._tell,
         )
@@ -92,6 +93,14 @@ class SimulatedWorker:
     @property
     def is_leased(self) -> bool:
         return self.hearing.lease.holds(self._clock())
+
+    @property
+    def serves(self) -> set[SessionId]:
+        """Whose chunks it may compute, as far as it knows."""
+        if self.hangs or not self.is_leased:
+            return set()
+        records = self.table.records.values()
+        return {r.session_id for r in records if r.state in SERVES and not self._delivery.has_failed(r.session_id)}
 
     def hear(self, messages: list[Message]) -> list[Message]:
         """Those for which there is no room."""

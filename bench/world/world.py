@@ -79,6 +79,7 @@ class World:
         self.undelivered = 0.002  # chance that a chunk cannot be encoded
         self.luck = Luck(late=0.1, lost=0.05, restless=0.5)
         self.wrote_now = self.told_now = False
+        self._is_older = False
         self.older: list[Control] = []  # superseded, and do not know yet
         self.control = self._new_control()
 
@@ -126,6 +127,7 @@ class World:
 
     def _turn_older(self, control: Control, heard: list[Happening], *, raced: bool = False) -> None:
         """It writes nothing any more, and says nothing from the moment when it has found that out."""
+        self._is_older = True
         try:
             control.turn([*heard, Ticked()], self.now_s, raced=raced)
             assert raced, "a controller goes on that was superseded"
@@ -133,6 +135,7 @@ class World:
             control.close()
             self.older.remove(control)
             self.reached["superseded"] += 1
+        self._is_older = False
 
     def reconnect_gateway(self) -> None:
         """Its connection to the controller has ended and begun anew."""
@@ -166,6 +169,7 @@ class World:
         self.to_gateway.put(gate.encoded(message))
 
     def _wrote(self, records: Sequence[Record]) -> None:
+        assert not self._is_older, "a controller writes that was superseded"
         self.wrote_now = True
         for record in records:
             self.history.update(to_bytes(record))
@@ -173,6 +177,8 @@ class World:
             self.account.wrote(record)
 
     def _stepped(self, step: Step) -> None:
+        if self._is_older:  # nobody goes by its picture any more
+            return
         self.told_now = self.told_now or bool(step.events)
         for event in step.events:
             kind = getattr(event, "kind", None)

@@ -230,7 +230,7 @@ class Execution:
     def _open(self, move: Move, now_s: float) -> None:
         books, session_id, worker = self._books, str(move.session_id), str(move.target)
         books.write(Placed(session_id=session_id, worker=worker))
-        books.known[session_id] = replace(books.known[session_id], state="", placed_at=books.roster.question)
+        books.known[session_id] = replace(books.known[session_id], state="", there_at=books.roster.question)
         self._fly(Flight(move=move, wave=self._wave, stage="opening", since_s=now_s))
         owned = books.truth.sessions[session_id]
         state_bytes = self._state_bytes(worker, owned.profile)

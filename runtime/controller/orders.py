@@ -45,6 +45,10 @@ class Orders:
         """Whether anything was not confirmed by it."""
         return any(name == worker for name, _ in self._open)
 
+    def to_forget(self, worker: str) -> list[str]:
+        """Sessions that it has not confirmed to have forgotten."""
+        return [name for (there, name), order in self._open.items() if there == worker and isinstance(order.body, Close)]
+
     def moved(self, worker: str, session_id: str, state: str) -> None:
         """The worker says in which state the session is: what was to come about may have."""
         body = self.of(worker, session_id)
