@@ -12,9 +12,18 @@ from pathlib import Path
 
 import msgspec
 
-from bench.world.fleet import FLEET, SETTINGS
+from bench.world.fleet import FLEET, PLANNER
 from bench.world.restless import restless
-from runtime.controller.controller import Available, Controller, EpochOver, Exited, Happening, Planned
+from runtime.controller.controller import (
+    Available,
+    Controller,
+    ControllerSettings,
+    EpochOver,
+    Exited,
+    Happening,
+    Planned,
+)
+from runtime.controller.process.keeping import UNREPEATED, kept
 from runtime.controller.step import Step, Switch
 from runtime.gateway import messages as gate
 from runtime.journal.journal import Journal, JournalFullError
@@ -26,10 +35,8 @@ from runtime.worker.process.messages import AskInventory, FromController, Heartb
 from scheduler.cluster import Snapshot
 from scheduler.plan import Decision
 from scheduler.planner import Planner
-from scheduler.planner_settings import PlannerSettings
 from scheduler.policy import Budget
 
-_UNREPEATED = (Exited, Available, Planned, EpochOver)  # nobody says these again
 SPACING_S = 0.5  # between two plans
 GIVEN_UP_S = 1.5  # after which a plan is not waited for any more
 WORK, WORK_EARLY = 10, 3
@@ -43,7 +50,8 @@ class Outside:
     to_gateway: Callable[[gate.ToGateway, Truth], None]
     switch: Callable[[Switch], None]
     wrote: Callable[[Sequence[Record]], None]  # what is durable, before a word of it is said
-    stepped: Callable[[Step], None]  # a step that has taken effect
+    begun: Callable[[Controller, Step], None]  # how a controller begins
+    took: Callable[[Controller, Sequence[Happening], Sequence[Step]], None]  # what it has heard, and its steps
     full: Callable[[], bool]  # the disk has no room
     reached: Callable[[str], None]  # for whoever counts what has happened
 
@@ -71,6 +79,7 @@ class Control:
     def __init__(
         self,
         path: Path,
+        settings: ControllerSettings,
         outside: Outside,
         chance: random.Random,
         luck: Luck,
@@ -80,7 +89,7 @@ class Control:
         """`gone`: whether that incarnation has exited."""
         self._outside, self._chance = outside, chance
         self.journal = Journal.open(path)
-        self._planner = Planner(FLEET, PlannerSettings(exact=False))
+        self._planner = Planner(FLEET, PLANNER)
         self._question: _Question | None = None
         self._version = 0
         self._again: list[Happening] = []
@@ -88,16 +97,15 @@ class Control:
         self._epoch_begins = True
         self._next_epoch_s, self._next_plan_s = now_s + FLEET.epoch_s, now_s
         self.luck = luck
-        self.controller, begun = Controller.begin(FLEET, self.journal.truth, now_s, SETTINGS)
-        self._outside.stepped(begun)
+        self.controller, begun = Controller.begin(FLEET, self.journal.truth, now_s, settings)
+        self._outside.begun(self.controller, begun)
         self.journal.append(begun.records)
         self._outside.wrote(begun.records)
         self._say([begun])
-        workers = self.journal.truth.workers.items()
-        exited = [(name, incarnation) for name, incarnation in workers if gone(name, incarnation)]
-        for name, incarnation in exited:
-            exit_ = Exited(worker=name, incarnation=incarnation, reason="it exited while no controller was there")
-            self._decide([exit_, Available(worker=name)], now_s)
+        for name, incarnation in self.journal.truth.workers.items():
+            if gone(name, incarnation):
+                reason = "it exited while no controller was there"
+                self._again += [Exited(worker=name, incarnation=incarnation, reason=reason), Available(worker=name)]
 
     @property
     def kept(self) -> int:
@@ -121,20 +129,17 @@ class Control:
 
     def _decide(self, happenings: Sequence[Happening], now_s: float) -> None:
         """All at once; one by one where the disk has no room for what is to be written. Heartbeats write nothing."""
-        self._say([self.controller.beat(each, now_s) for each in happenings if isinstance(each, Heartbeat)])
+        beats = [happening for happening in happenings if isinstance(happening, Heartbeat)]
+        echoes = [self.controller.beat(beat, now_s) for beat in beats]
+        self._outside.took(self.controller, beats, echoes)
+        self._say(echoes)
         happenings = [happening for happening in happenings if not isinstance(happening, Heartbeat)]
         happenings, self._again = [*self._again, *happenings], []
         if self._decided(happenings, now_s):
             return
         for happening in happenings:
-            if not self._decided([happening], now_s) and isinstance(happening, _UNREPEATED):
-                self._keep(happening)
-
-    def _keep(self, happening: Happening) -> None:
-        """A plan replaces the one before."""
-        if isinstance(happening, Planned):
-            self._again = [each for each in self._again if not isinstance(each, Planned)]
-        self._again.append(happening)
+            if not self._decided([happening], now_s) and isinstance(happening, UNREPEATED):
+                self._again = kept(self._again, happening)
 
     def _decided(self, happenings: Sequence[Happening], now_s: float) -> bool:
         trial = self.controller.copy()
@@ -148,8 +153,7 @@ class Control:
             return False
         self.is_full = self.is_full and not records
         self.controller = trial
-        for step in steps:
-            self._outside.stepped(step)
+        self._outside.took(trial, happenings, steps)
         self._say(steps)
         return True
 

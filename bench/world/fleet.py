@@ -11,6 +11,7 @@ from runtime.controller.controller import ControllerSettings
 from runtime.gateway.limits import Limits
 from runtime.state.ranges import GRANULE_BYTES
 from scheduler.fleet import Fleet
+from scheduler.planner_settings import PlannerSettings, ScalingSettings
 
 _GIB = 2**30
 STATE_BYTES = 2 * GRANULE_BYTES  # of a session
@@ -49,6 +50,7 @@ FLEET = Fleet.model_validate(
 LEASE_S = 3.0
 HEARTBEAT_S = 0.5
 SETTINGS = ControllerSettings(lease_s=LEASE_S)
+PLANNER = PlannerSettings(exact=False, scaling=ScalingSettings(scale_in_hold_s=5.0))
 LIMITS = Limits(
     creates_max=4,
     ahead=3,

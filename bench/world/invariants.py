@@ -170,7 +170,9 @@ def _picture_is_consistent(world: World, truth: Truth) -> None:
         wrong = validate(snapshot, FLEET)
         assert not wrong, wrong[:3]
     for gpu_id, gpu in snapshot.gpus.items():
-        there = gpu.status in ("ready", "draining")
-        assert there == (gpu_id in truth.workers), f"I10: {gpu_id} is {gpu.status}; workers are {sorted(truth.workers)}"
+        usable = gpu.status in ("ready", "draining")
+        paid = gpu_id not in truth.workers or gpu_id not in world.workers  # whoever is to stop has stopped
+        assert usable == (gpu_id in truth.workers) or paid, f"I10: {gpu_id} is {gpu.status}, and its worker is there"
+        assert not usable or gpu_id in truth.workers, f"I10: {gpu_id} is {gpu.status}, and its worker is not there"
         holds = [name for name, owned in truth.sessions.items() if owned.worker == gpu_id]
-        assert there or not holds, f"I9: {gpu_id} is {gpu.status} and holds {holds}"
+        assert usable or not holds, f"I9: {gpu_id} is {gpu.status} and holds {holds}"

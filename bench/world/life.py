@@ -13,13 +13,16 @@ from pathlib import Path
 from bench.world.fleet import FLEET, JOURNALS
 from bench.world.invariants import the_journal_leads_here
 from bench.world.world import TICK_S, World
+from runtime.gateway.messages import Mode
 from scheduler.cluster import SessionId
 
 USERS_MAX = 9
 STEPS = 120
 HEAL_S = 3 * FLEET.epoch_s  # L1: within three epochs all is as it ought to be
+APPROVED_S = 12 * FLEET.epoch_s  # where an operator has to approve what is to be done
 STILL_S = 2 * FLEET.epoch_s  # L3: and then nothing moves
-GRACE_S = 4.0
+STILL_EVERY = 10  # seeds
+EMPTY_S, EMPTY_EVERY = 60.0, 25
 
 REACHED = frozenset(  # sometimes, in some life: what is never reached was never tested
     (
@@ -27,7 +30,7 @@ REACHED = frozenset(  # sometimes, in some life: what is never reached was never
         *("killed", "hung and killed", "zombie", "lose", "lane fails", "checksum", "undelivered"),
         *("controller killed", "two controllers", "superseded", "disk full", "reconnect", "gateway anew"),
         *("late plan", "lost plan"),
-        *("Began", "Created", "Prompted", "Joined", "Left", "Placed", "Lost", "Ended"),
+        *("Created", "Prompted", "Joined", "Left", "Placed", "Lost", "Ended"),
         *("Prepared", "Committed", "Aborted", "Reactivated", "Finished"),
         *("Moved", "Refused", "Closed", "Ready", "Nack", "Frozen", "Sent", "Staged", "AttemptFailed"),
         *("Activated", "Released", "Undelivered"),
@@ -47,12 +50,12 @@ class Life:
     history: str  # equal only if everything that was said and written was equal
 
 
-def live(seed: int, *, steps: int = STEPS) -> Life:
+def live(seed: int, mode: Mode = "execute") -> Life:
     """Raises nothing: an assertion that fails is the life's problem."""
     with tempfile.TemporaryDirectory(prefix="epochal-world-", dir=JOURNALS) as folder:
-        world = World(seed, Path(folder) / "journal")
+        world = World(seed, Path(folder) / "journal", mode)
         try:
-            problem = _lived(world, steps)
+            problem = _lived(world, seed)
         except AssertionError as error:
             problem = f"at {world.now_s:.1f} s: {error}" or "an assertion"
         finally:
@@ -60,16 +63,51 @@ def live(seed: int, *, steps: int = STEPS) -> Life:
         return Life(seed=seed, problem=problem, reached=dict(world.reached), history=world.history.hexdigest())
 
 
-def _lived(world: World, steps: int) -> str:
-    for _ in range(steps):
+def _lived(world: World, seed: int) -> str:
+    for _ in range(STEPS):
         misfortune(world)
         world.step()
     world.heal()
-    left = _until(world, lambda: unsettled(world), HEAL_S)
+    heal_s = HEAL_S if world.operator is None else APPROVED_S
+    left = _until(world, lambda: unsettled(world), heal_s)
     if left:
-        return f"L1: {HEAL_S:g} s after all had healed: {'; '.join(left[:3])}"
+        return f"L1: {heal_s:g} s after all had healed: {'; '.join(left[:3])}"
+    if seed % STILL_EVERY == 0:
+        moved = _moved(world)
+        if moved:
+            return f"L3: nobody wants anything else, and there were {moved}"
+    if seed % EMPTY_EVERY == 1:
+        left = emptied(world)
+        if left:
+            return f"L1: {EMPTY_S:g} s after most had left: {'; '.join(left[:3])}"
     the_journal_leads_here(world)
     return ""
+
+
+def _moved(world: World) -> str:
+    """What moves although nothing changes, once it has had time to come to rest."""
+    for _ in range(round(STILL_S / TICK_S)):
+        world.step()
+    before = +world.reached
+    for _ in range(round(STILL_S / TICK_S)):
+        world.step()
+    moves = {kind: world.reached[kind] - before[kind] for kind in ("place", "resume", "migrate")}
+    return ", ".join(f"{count} of {kind}" for kind, count in moves.items() if count)
+
+
+def emptied(world: World) -> list[str]:
+    """Most users leave and the others rest, so that fewer workers will do; what is still wrong in the end."""
+    for user in world.clients.users:
+        if world.chance.random() < 0.6:
+            user.ending = True
+        else:
+            world.clients.pause(user, world.now_s, paused=True)
+    before = world.reached["stopped"]
+
+    def wrong() -> list[str]:
+        return unsettled(world) + (["no worker was stopped"] if world.reached["stopped"] == before else [])
+
+    return _until(world, wrong, EMPTY_S)
 
 
 def _until(world: World, wrong: Callable[[], list[str]], seconds: float) -> list[str]:
@@ -128,7 +166,7 @@ def _lose(world: World) -> None:
         world.reached["lose"] += 1
 
 
-def _fail_lanes(world: World) -> None:
+def fail_lanes(world: World) -> None:
     for attempt in world.attempts():
         for worker in world.workers.values():
             if attempt in worker.lanes.open and world.chance.random() < 0.7:
@@ -150,7 +188,7 @@ _MISFORTUNES: tuple[tuple[float, Callable[[World], None]], ...] = (
     (0.012, _kill),
     (0.012, _hang),
     (0.015, _lose),
-    (0.05, _fail_lanes),
+    (0.05, fail_lanes),
     (0.02, _reconnect),
     (0.012, World.restart_controller),
     (0.008, World.take_over),

@@ -8,7 +8,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from bench.world.fleet import BATCH_MAX, DEVICE_STATES, FLEET, HEARTBEAT_S, HOST_STATES, LEASE_S, STATE_BYTES, STATE_SHARE
+from bench.world.fleet import (
+    BATCH_MAX,
+    DEVICE_STATES,
+    FLEET,
+    HEARTBEAT_S,
+    HOST_STATES,
+    LEASE_S,
+    STATE_BYTES,
+    STATE_SHARE,
+)
 from bench.world.threads import SimulatedCopies, SimulatedDelivery, SimulatedLanes
 from runtime.chunk_models.chunk_model import Chunk
 from runtime.chunk_models.emulated import EmulatedChunkModel
@@ -147,15 +156,11 @@ class SimulatedWorker:
 
     def _say(self, report: Report) -> None:
         epoch = self.table.controller_epoch
-        self.outbox.say(
-            Said(worker=self.name, incarnation=self.incarnation, controller_epoch=epoch, report=report)
-        )
+        self.outbox.say(Said(worker=self.name, incarnation=self.incarnation, controller_epoch=epoch, report=report))
 
     def _tell(self, report: StreamReport) -> None:
         epoch = self.table.controller_epoch
-        self.outbox.tell(
-            Told(worker=self.name, incarnation=self.incarnation, controller_epoch=epoch, report=report)
-        )
+        self.outbox.tell(Told(worker=self.name, incarnation=self.incarnation, controller_epoch=epoch, report=report))
 
     def _undelivered(self, report: Undelivered) -> None:
         self._say(report)
@@ -202,4 +207,3 @@ class SimulatedWorker:
             sessions=self.hearing.held(),
         )
         self.outbox.say(inventory)
-

@@ -9,20 +9,22 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from msgspec.structs import replace
+from msgspec.structs import replace as with_fields
 
 from bench.world.account import Account
 from bench.world.clients import Clients
 from bench.world.control import Control, Luck, Outside
-from bench.world.fleet import FLEET
+from bench.world.fleet import SETTINGS
 from bench.world.invariants import check, nothing_is_said_early
+from bench.world.operator import Operator
 from bench.world.truthful import Truthful
 from bench.world.wires import Wire
 from bench.world.worker import SimulatedWorker
 from runtime.chunk_models.chunk_model import Chunk
-from runtime.controller.controller import Available, Exited, Happening, Ticked
+from runtime.controller.controller import Available, Controller, Exited, Happening, Ticked
 from runtime.controller.step import Step, Switch
 from runtime.gateway import messages as gate
 from runtime.gateway import workers as gate_workers
@@ -55,9 +57,11 @@ class Links:
 class World:
     """`step` lets a tenth of a second go by. `path` is for the journal."""
 
-    def __init__(self, seed: int, path: Path) -> None:
+    def __init__(self, seed: int, path: Path, mode: gate.Mode = "execute") -> None:
         self.chance, self.path = random.Random(seed), path  # noqa: S311
         self.rough = True
+        self.settings = replace(SETTINGS, mode=mode)
+        self.operator = Operator(self.chance) if mode == "approve" else None
         self.now_s = 0.0
         self.history = hashlib.sha256()
         self.reached: Counter[str] = Counter()
@@ -96,11 +100,12 @@ class World:
             to_gateway=self._to_gateway,
             switch=self._switch,
             wrote=self._wrote,
-            stepped=self._stepped,
+            begun=self.begun,
+            took=self.took,
             full=lambda: self.disk_full,
             reached=lambda what: self.reached.update((what,)),
         )
-        return Control(self.path, outside, self.chance, self.luck, self.now_s, self._is_gone)
+        return Control(self.path, self.settings, outside, self.chance, self.luck, self.now_s, self._is_gone)
 
     def restart_controller(self) -> None:
         """It was killed; another goes on from the journal, over new connections."""
@@ -176,9 +181,21 @@ class World:
             self.reached[type(record).__name__] += 1
             self.account.wrote(record)
 
+    def begun(self, controller: Controller, step: Step) -> None:  # noqa: ARG002 - whoever records needs it
+        """A controller begins."""
+        if self.operator is not None:
+            self.operator.begun()
+        self._stepped(step)
+
+    def took(self, controller: Controller, heard: Sequence[Happening], steps: Sequence[Step]) -> None:
+        """What it has heard has taken effect, in these steps."""
+        if not self._is_older:  # nobody goes by its picture any more
+            for step in steps:
+                self._stepped(step)
+            if self.operator is not None:
+                self.operator.took(controller, heard, steps)
+
     def _stepped(self, step: Step) -> None:
-        if self._is_older:  # nobody goes by its picture any more
-            return
         self.told_now = self.told_now or bool(step.events)
         for event in step.events:
             kind = getattr(event, "kind", None)
@@ -254,12 +271,18 @@ class World:
     def _gateway(self) -> None:
         desk = self.clients.desk
         for frame in self.to_gateway.take():
-            desk.heard(gate.to_gateway(frame), self.now_s)
+            answer = gate.to_gateway(frame)
+            if isinstance(answer, gate.Answer):
+                self.reached["not ruled" if answer.refused else "ruled"] += 1
+            desk.heard(answer, self.now_s)
         for name, links in self.links.items() if desk.is_complete else ():
             for frame in links.chunks.take():
                 message = gate_workers.from_worker(f"{name}/{self.workers[name].incarnation}".encode(), frame)
                 assert message is not None, "a worker says who it is"
                 self.reached[f"chunk {desk.heard_from_worker(message, self.now_s)}"] += 1
+        asked = None if self.operator is None else self.operator.says(desk.status)
+        if asked is not None:
+            self.from_gateway.put(gate.encoded(asked))
         for said in desk.due(self.now_s):
             if not isinstance(said, ToOwner):
                 self.from_gateway.put(gate.encoded(said))
@@ -335,7 +358,7 @@ class World:
         assert not stranger, f"{chunk.session} is computed by {worker.name}, which does not own it"
         assert worker.is_leased, f"{worker.name} computes without a lease"
         assert chunk.number < carried.up_to, f"{chunk.session}: chunk {chunk.number} is computed without credit"
-        self.truthful.check(replace(carried.head, chunk_number=chunk.number), chunk)
+        self.truthful.check(with_fields(carried.head, chunk_number=chunk.number), chunk)
         self._bodies.add((chunk.session, chunk.lineage, chunk.number, chunk.frames.tobytes()))
         can = self.chance.random() >= self.undelivered
         self.reached["undelivered"] += not can
@@ -347,10 +370,16 @@ class World:
     def heal(self) -> None:
         """From now on nothing goes wrong, and all that is under way arrives."""
         self.rough = False
+        if self.operator is not None:
+            self.operator.always = True
         self.undelivered = 0.0
         self.disk_full = False
         self.luck = self.control.luck = Luck()
-        for wire_ in (self.from_gateway, self.to_gateway, *(each for links in self.links.values() for each in links.all)):
+        for wire_ in (
+            self.from_gateway,
+            self.to_gateway,
+            *(each for links in self.links.values() for each in links.all),
+        ):
             wire_.rough = False
         for name in list(self.hanging):
             self.gone(name, "hung and killed")

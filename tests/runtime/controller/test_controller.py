@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.world.fleet import FLEET
 from runtime.controller.controller import Controller, ControllerSettings
 from runtime.controller.sessions import LOSSES_MAX, Admission
 from runtime.controller.step import Step
@@ -14,9 +15,9 @@ from runtime.journal.truth import Truth
 from runtime.worker import messages as said
 from runtime.worker.messages import Close, Demand, Text
 from runtime.worker.process.messages import PROTOCOL, Hello, Inventory, Memory, ProfileRoom, Said
-from tests.runtime.controller.simulated_world import FLEET, TOKEN
 
 W = "h100-0-0-0"
+TOKEN = bytes(32)
 ROOM = Memory(used=0, reserved=0, draining=0, free=1, largest_free=1)
 HELLO = Hello(
     protocol=PROTOCOL,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bench.world.life import live
 from runtime.controller import sessions
 from runtime.controller.approval import Approval, Part, Ruling, Verb
 from runtime.controller.books import Books
@@ -17,7 +18,6 @@ from runtime.controller.roster import Roster
 from runtime.controller.step import Step
 from runtime.gateway.messages import Mode
 from runtime.worker.messages import Close, Desired
-from tests.runtime.controller.test_simulated_world import run
 
 SEEDS = 24
 Patch = pytest.MonkeyPatch
@@ -105,6 +105,6 @@ def test_some_operator_notices(mutant: Callable[[Patch], None], patch: Patch) ->
 def _is_noticed(seed: int, mode: Mode = "execute") -> bool:
     """By an assertion, by an error, or by what is left when the world has healed."""
     try:
-        return run(seed, mode=mode).unsettled() != []
+        return live(seed, mode).problem != ""
     except Exception:  # noqa: BLE001 - a broken rule may break anything
         return True
