@@ -30,7 +30,7 @@ def run(size: Size) -> BenchResult:
     reached, problems = _all(seeds)
     rows: list[Mapping[str, Cell]] = [
         {"reached": what, "times": times, "per life": round(times / count, 3)}
-        for what, times in sorted(reached.items())
+        for what, times in sorted((+reached).items())
     ]
     for seed, problem in sorted(problems.items()):
         print(f"seed {seed}: {problem}; alone: python -m bench.promises {seed}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """What must hold after every step, whatever goes wrong.
 
-Decides nothing: it looks, and tells what does not hold. I1 to I15 are those of the project's promises (docs/promises.md).
+Decides nothing: it looks, and tells what does not hold. I1 to I15 are those of docs/promises.md.
 """
 
 from __future__ import annotations

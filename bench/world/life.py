@@ -57,7 +57,7 @@ def live(seed: int, mode: Mode = "execute") -> Life:
         try:
             problem = _lived(world, seed)
         except AssertionError as error:
-            problem = f"at {world.now_s:.1f} s: {error}" or "an assertion"
+            problem = f"at {world.now_s:.1f} s: {error}"
         finally:
             world.close()
         return Life(seed=seed, problem=problem, reached=dict(world.reached), history=world.history.hexdigest())

@@ -37,6 +37,7 @@ from runtime.transfer.messages import AttemptId
 from runtime.worker.process import messages as wire
 from runtime.worker.process.carried import Carried
 from runtime.worker.process.inbox import Message
+from runtime.worker.process.messages import FromController
 
 TICK_S = 0.1
 LOSS = 0.04  # chance of each message that it is lost, and that it comes twice
@@ -160,7 +161,7 @@ class World:
         worker = self.workers.get(name)
         return worker is None or worker.incarnation != incarnation
 
-    def _to_worker(self, name: str, message: wire.FromController, truth: Truth) -> None:
+    def _to_worker(self, name: str, message: FromController, truth: Truth) -> None:
         nothing_is_said_early(name, message, truth)
         worker = self.workers.get(name)
         if worker is not None and worker.incarnation == message.incarnation:
@@ -375,12 +376,10 @@ class World:
         self.undelivered = 0.0
         self.disk_full = False
         self.luck = self.control.luck = Luck()
-        for wire_ in (
-            self.from_gateway,
-            self.to_gateway,
-            *(each for links in self.links.values() for each in links.all),
-        ):
-            wire_.rough = False
+        for links in self.links.values():
+            for each in links.all:
+                each.rough = False
+        self.from_gateway.rough = self.to_gateway.rough = False
         for name in list(self.hanging):
             self.gone(name, "hung and killed")
         for worker in self.workers.values():

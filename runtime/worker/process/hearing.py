@@ -111,7 +111,7 @@ class Hearing:
         return self._parts.delivery.refusal(carried, profile) or (SessionId(desired.session_id), carried)
 
     def _credit(self, credit: Credit) -> None:
-        """Whoever has lost chunks on their way could wait for them, and the session for its credit, or for its target."""
+        """Whoever has lost chunks on their way could wait for them, and the session for its credit or its target."""
         session_id = SessionId(credit.session_id)
         carried, record = self._parts.seats.get(session_id), self._parts.table.records.get(session_id)
         if carried is None or record is None or credit.lineage != carried.head.lineage:
