@@ -85,9 +85,14 @@ def _lived(world: World, seed: int) -> str:
 
 
 def _moved(world: World) -> str:
-    """What moves although nothing changes, once it has had time to come to rest."""
-    for _ in range(round(STILL_S / TICK_S)):
+    """What moves although nothing changes, once no GPU has been starting or draining for some time."""
+    still_s = 0.0
+    for _ in range(round(EMPTY_S / TICK_S)):
         world.step()
+        gpus = world.control.controller.snapshot().gpus.values()
+        still_s = 0.0 if any(gpu.status in ("starting", "draining") for gpu in gpus) else still_s + TICK_S
+        if still_s >= STILL_S:
+            break
     before = +world.reached
     for _ in range(round(STILL_S / TICK_S)):
         world.step()
