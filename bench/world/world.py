@@ -75,7 +75,6 @@ class World:
         self._incarnation = 0
         self.truthful = Truthful()
         self._bodies: set[tuple[str, int, int, bytes]] = set()
-        self.opened: set[tuple[str, int]] = set()  # lineages that have begun
         self.account = Account()
         self.clients = Clients(self.chance, self._is_proved, self.reached)
         self.from_gateway, self.to_gateway = self.wire(), self.wire()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from random import SystemRandom
 from typing import Any
 
@@ -116,30 +115,9 @@ def the_target_is_activated_before_the_commit(patch: Patch) -> None:
     patch.setattr(Progress, "words", hasty)
 
 
-def the_source_is_freed_at_the_commit(patch: Patch) -> None:
-    """Rule 5: before the target has said that it serves."""
-
-    def hasty(self: Handovers, progress: Progress, now_s: float, *records: Any) -> Step:
-        committed = progress.phase == "committed"
-        return now(self, replace(progress, phase="activated") if committed else progress, now_s, *records)
-
-    now = Handovers._now
-    patch.setattr(Handovers, "_now", hasty)
-
-
 def leases_never_end(patch: Patch) -> None:
     """Rule 6."""
     patch.setattr(Lease, "holds", lambda self, _: self.sent_s is not None)
-
-
-def zombies_are_renewed_at_once(patch: Patch) -> None:
-    """Rule 6: before they have forgotten what is another's by now."""
-    patch.setattr(Orders, "to_forget", lambda *_: [])
-
-
-def plans_are_made_before_everybody_has_answered(patch: Patch) -> None:
-    """Rule 7."""
-    patch.setattr(Roster, "all_known", True)
 
 
 def what_an_earlier_controller_has_asked_for_counts(patch: Patch) -> None:
@@ -181,10 +159,7 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     who_was_superseded_goes_on,
     any_controller_is_listened_to,
     the_target_is_activated_before_the_commit,
-    the_source_is_freed_at_the_commit,
     leases_never_end,
-    zombies_are_renewed_at_once,
-    plans_are_made_before_everybody_has_answered,
     what_an_earlier_controller_has_asked_for_counts,
     workers_are_stopped_with_what_they_hold,
     plans_are_carried_out_whether_there_is_room_or_not,
