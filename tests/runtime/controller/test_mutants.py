@@ -120,11 +120,6 @@ def leases_never_end(patch: Patch) -> None:
     patch.setattr(Lease, "holds", lambda self, _: self.sent_s is not None)
 
 
-def what_an_earlier_controller_has_asked_for_counts(patch: Patch) -> None:
-    """Rule 7."""
-    patch.setattr(Controller, "_counts", lambda *_: True)
-
-
 def workers_are_stopped_with_what_they_hold(patch: Patch) -> None:
     """Rule 8."""
     patch.setattr(Power, "_holds", lambda *_: False)
@@ -160,7 +155,6 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     any_controller_is_listened_to,
     the_target_is_activated_before_the_commit,
     leases_never_end,
-    what_an_earlier_controller_has_asked_for_counts,
     workers_are_stopped_with_what_they_hold,
     plans_are_carried_out_whether_there_is_room_or_not,
     a_step_reads_chance,
