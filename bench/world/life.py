@@ -21,7 +21,7 @@ STEPS = 120
 HEAL_S = 3 * FLEET.epoch_s  # L1: within three epochs all is as it ought to be
 APPROVED_S = 12 * FLEET.epoch_s  # where an operator has to approve what is to be done
 STILL_S = 2 * FLEET.epoch_s  # L3: and then nothing moves
-STILL_EVERY = 10  # seeds
+STILL_EVERY, STILL_TRIES = 10, 8
 EMPTY_S, EMPTY_EVERY = 60.0, 25
 
 REACHED = frozenset(  # sometimes, in some life: what is never reached was never tested
@@ -85,19 +85,22 @@ def _lived(world: World, seed: int) -> str:
 
 
 def _moved(world: World) -> str:
-    """What moves although nothing changes, once no GPU has been starting or draining for some time."""
-    still_s = 0.0
-    for _ in range(round(EMPTY_S / TICK_S)):
-        world.step()
-        gpus = world.control.controller.snapshot().gpus.values()
-        still_s = 0.0 if any(gpu.status in ("starting", "draining") for gpu in gpus) else still_s + TICK_S
-        if still_s >= STILL_S:
-            break
-    before = +world.reached
-    for _ in range(round(STILL_S / TICK_S)):
-        world.step()
-    moves = {kind: world.reached[kind] - before[kind] for kind in ("place", "resume", "migrate")}
-    return ", ".join(f"{count} of {kind}" for kind, count in moves.items() if count)
+    """What moves although nothing changes, as soon as GPUs have come to rest, too."""
+    for _ in range(STILL_TRIES):
+        before, gpus = +world.reached, _statuses(world)
+        at_rest = True
+        for _ in range(round(STILL_S / TICK_S)):
+            world.step()
+            at_rest = at_rest and _statuses(world) == gpus
+        if at_rest:
+            moves = {kind: world.reached[kind] - before[kind] for kind in ("place", "resume", "migrate")}
+            return ", ".join(f"{count} of {kind}" for kind, count in moves.items() if count)
+    return "GPUs that start and stop without end"
+
+
+def _statuses(world: World) -> list[str]:
+    gpus = world.control.controller.snapshot().gpus.values()
+    return sorted(f"{gpu.gpu_id} {gpu.status}" for gpu in gpus)
 
 
 def emptied(world: World) -> list[str]:

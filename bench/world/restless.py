@@ -13,7 +13,7 @@ from scheduler.cluster import Gpu, Session, Snapshot
 from scheduler.plan import Decision, Move
 from scheduler.sizes import state_bytes
 
-MIGRATIONS_MAX = 2  # of one plan: what the fleet's budget allows into and out of one GPU in an epoch
+MIGRATIONS_MAX = 1  # of one plan: with one that began meanwhile, what the budget allows into and out of one GPU
 
 
 def restless(decision: Decision, snapshot: Snapshot, chance: random.Random) -> Decision:

@@ -364,12 +364,15 @@ class Controller:
         books = self._books
         if held.attempt is not None:
             side: Side = "source" if held.state in _SOURCE_STATES or held.ownership > 0 else "target"
-            part = Part(session_id=held.session_id, attempt=held.attempt, side=side, ownership=held.ownership)
+            froze = held.state != "precopy"
+            part = Part(
+                session_id=held.session_id, attempt=held.attempt, side=side, ownership=held.ownership, froze=froze
+            )
             self._take(books.handovers.found(books.truth, worker, part, now_s), now_s)
         owned = books.truth.sessions.get(held.session_id)
         if owned is not None and owned.worker == worker and owned.ownership == held.ownership:
             self._is_as_held(held, now_s)
-        elif held.attempt is None and owned is not None:  # written down elsewhere: this copy is of the past
+        elif owned is not None and held.attempt not in books.truth.handovers:  # elsewhere: this copy is of the past
             books.order(worker, Close(session_id=held.session_id), now_s)
         elif held.attempt is None:
             self._orphans.setdefault((worker, held.session_id), now_s)

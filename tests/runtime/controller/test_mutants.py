@@ -13,11 +13,10 @@ from runtime.controller import sessions
 from runtime.controller.approval import Approval, Part, Ruling, Verb
 from runtime.controller.books import Books
 from runtime.controller.controller import Controller
-from runtime.controller.execution import Execution
+from runtime.controller.execution import Rooms
 from runtime.controller.handover import Progress
 from runtime.controller.handovers import Handovers
 from runtime.controller.orders import Orders
-from runtime.controller.power import Power
 from runtime.controller.roster import Roster
 from runtime.controller.step import Step, Word
 from runtime.gateway.messages import Mode
@@ -120,14 +119,9 @@ def leases_never_end(patch: Patch) -> None:
     patch.setattr(Lease, "holds", lambda self, _: self.sent_s is not None)
 
 
-def workers_are_stopped_with_what_they_hold(patch: Patch) -> None:
-    """Rule 8."""
-    patch.setattr(Power, "_holds", lambda *_: False)
-
-
 def plans_are_carried_out_whether_there_is_room_or_not(patch: Patch) -> None:
     """Rule 9."""
-    patch.setattr(Execution, "_has_room", lambda *_: True)
+    patch.setattr(Rooms, "has_room", lambda *_: True)
 
 
 def a_step_reads_chance(patch: Patch) -> None:
@@ -155,7 +149,6 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     any_controller_is_listened_to,
     the_target_is_activated_before_the_commit,
     leases_never_end,
-    workers_are_stopped_with_what_they_hold,
     plans_are_carried_out_whether_there_is_room_or_not,
     a_step_reads_chance,
 )

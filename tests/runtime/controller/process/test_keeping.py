@@ -16,6 +16,7 @@ def test_a_plan_takes_the_place_of_the_one_before() -> None:
     plans = [Planned(decision=decision, made_s=float(second)) for second in range(100)]
     exited = Exited(worker="w", incarnation=1, reason="killed")
     waiting: list[Happening] = []
-    for happening in (exited, *plans, Available(worker="w"), EpochOver()):
+    happenings: list[Happening] = [exited, *plans, Available(worker="w"), EpochOver()]
+    for happening in happenings:
         waiting = kept(waiting, happening)
     assert waiting == [exited, plans[-1], Available(worker="w"), EpochOver()]
