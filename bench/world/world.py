@@ -30,7 +30,7 @@ from runtime.gateway import messages as gate
 from runtime.gateway import workers as gate_workers
 from runtime.gateway.workers import ToOwner
 from runtime.journal.journal import SupersededError
-from runtime.journal.records import Record, to_bytes
+from runtime.journal.records import Ended, Record, to_bytes
 from runtime.journal.truth import Truth
 from runtime.transfer.attempt import OpenReceiving, OpenSending
 from runtime.transfer.messages import AttemptId
@@ -74,6 +74,7 @@ class World:
         self.repairs: dict[str, float] = {}
         self._incarnation = 0
         self.truthful = Truthful()
+        self._ended = set[str]()  # sessions that were written down
         self._bodies: set[tuple[str, int, int, bytes]] = set()
         self.account = Account()
         self.clients = Clients(self.chance, self._is_proved, self.reached)
@@ -168,7 +169,8 @@ class World:
 
     def _to_gateway(self, message: gate.ToGateway, truth: Truth) -> None:
         if isinstance(message, gate.Created):
-            assert message.session_id in truth.sessions, f"{message.session_id} is promised, and not written down"
+            written = message.session_id in truth.sessions or message.session_id in self._ended
+            assert written, f"{message.session_id} is promised, and not written down"
         if isinstance(message, gate.Ended):
             self.clients.why_ended.setdefault(message.session_id, message.reason)
         self.to_gateway.put(gate.encoded(message))
@@ -177,6 +179,8 @@ class World:
         assert not self._is_older, "a controller writes that was superseded"
         self.wrote_now = True
         for record in records:
+            if isinstance(record, Ended):
+                self._ended.add(record.session_id)
             self.history.update(to_bytes(record))
             self.reached[type(record).__name__] += 1
             self.account.wrote(record)
