@@ -94,6 +94,12 @@ def _flood(size: Size) -> BenchResult:
     return run(size)
 
 
+def _promises(size: Size) -> BenchResult:
+    from bench.promises import run
+
+    return run(size)
+
+
 def _wan_sizes(size: Size) -> BenchResult:
     from bench.wan_sizes import run
 
@@ -121,6 +127,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "runtime-neighbours": _runtime_neighbours,
     "live": _live,
     "flood": _flood,
+    "promises": _promises,
     "wan-sizes": _wan_sizes,
     "wan-layer": _wan_layer,
 }

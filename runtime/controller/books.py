@@ -39,7 +39,7 @@ class Known:
     losses: int = 0  # in a row, of its state, by workers that are still there
     ending: bool = False  # as soon as nobody hands it over
     heard: bool = False  # its client has said what it wants to this controller
-    placed_at: int = 0  # inventories with lower numbers were asked for before it was placed
+    there_at: int = 0  # inventories up to this number were asked for before it was placed, or known to be there
 
 
 class Books:
@@ -143,6 +143,11 @@ class Books:
         """It has said what it can do, and is listened to."""
         present = self.roster.present.get(worker)
         return present is not None and present.hello is not None
+
+    def is_anothers(self, session_id: str, worker: str) -> bool:
+        """Somebody owns the session, and it is not this worker."""
+        owned = self.truth.sessions.get(session_id)
+        return owned is not None and owned.worker not in (None, worker)
 
     def is_handed_over(self, session_id: str) -> bool:
         return any(handover.session_id == session_id for handover in self.truth.handovers.values())

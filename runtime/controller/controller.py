@@ -27,7 +27,7 @@ from runtime.transfer.messages import MigrationReport, Side
 from runtime.worker import messages as said
 from runtime.worker.messages import Close
 from runtime.worker.process.lease import LEASE_S
-from runtime.worker.process.messages import FromWorker, Goodbye, Heartbeat, Held, Hello, Inventory, Said
+from runtime.worker.process.messages import FromWorker, Goodbye, Heartbeat, Held, Hello, Inventory, Renew, Said
 from scheduler import events
 from scheduler.cluster import History, Session, SessionId, Snapshot
 from scheduler.fleet import Fleet
@@ -163,11 +163,16 @@ class Controller:
         return self._books.cluster.snapshot()
 
     def beat(self, heartbeat: Heartbeat, now_s: float) -> Step:
-        """As `handle`, but nothing is to be written: it can be decided without a copy."""
+        """As `handle`, but nothing is to be written: it can be decided without a copy.
+
+        The lease of a worker that still has what is another's by now does not go on until it has forgotten that.
+        """
         books = self._books
         step = books.roster.said(heartbeat, now_s)
         if books.roster.knows(heartbeat.worker, heartbeat.incarnation):
             books.computes(heartbeat.worker, heartbeat.chunks)
+        if any(books.is_anothers(name, heartbeat.worker) for name in books.orders.to_forget(heartbeat.worker)):
+            return replace(step, words=tuple(word for word in step.words if not isinstance(word.body, Renew)))
         return step
 
     def handle(self, happening: Happening, now_s: float) -> Step:
@@ -352,15 +357,18 @@ class Controller:
         )
 
     def _inventory(self, inventory: Inventory, now_s: float) -> None:
-        """What is there is compared with what is written down."""
+        """What is there is compared with what is written down.
+
+        What was asked for before a session was known to be there says nothing against that.
+        """
         books, worker = self._books, inventory.hello.worker
+        older = {name for name in books.owners.of(worker) if inventory.question <= books.known[name].there_at}
         for held in inventory.sessions:
-            self._holds(worker, held, now_s)
+            if held.session_id not in older or held.ownership == books.truth.sessions[held.session_id].ownership:
+                self._holds(worker, held, now_s)
         there = {held.session_id for held in inventory.sessions}
-        for session_id in sorted(books.owners.of(worker) - there):
-            asked_later = inventory.question > books.known[session_id].placed_at
-            unopened = isinstance(books.orders.of(worker, session_id), said.Open)
-            if asked_later and not unopened:
+        for session_id in sorted(books.owners.of(worker) - there - older):
+            if not isinstance(books.orders.of(worker, session_id), said.Open):
                 self._sessions.lose(session_id, "its worker does not hold it", now_s)
                 self._execution.dropped(session_id)
 
@@ -368,12 +376,15 @@ class Controller:
         books = self._books
         if held.attempt is not None:
             side: Side = "source" if held.state in _SOURCE_STATES or held.ownership > 0 else "target"
-            part = Part(session_id=held.session_id, attempt=held.attempt, side=side, ownership=held.ownership)
+            froze = held.state != "precopy"
+            part = Part(
+                session_id=held.session_id, attempt=held.attempt, side=side, ownership=held.ownership, froze=froze
+            )
             self._take(books.handovers.found(books.truth, worker, part, now_s), now_s)
         owned = books.truth.sessions.get(held.session_id)
         if owned is not None and owned.worker == worker and owned.ownership == held.ownership:
             self._is_as_held(held, now_s)
-        elif held.attempt is None and owned is not None:  # written down elsewhere: this copy is of the past
+        elif owned is not None and held.attempt not in books.truth.handovers:  # elsewhere: this copy is of the past
             books.order(worker, Close(session_id=held.session_id), now_s)
         elif held.attempt is None:
             self._orphans.setdefault((worker, held.session_id), now_s)

@@ -14,7 +14,7 @@ from runtime.controller.books import Books, text_of
 from runtime.controller.picture import draw
 from runtime.journal.records import Lost, Placed
 from runtime.transfer.messages import Way
-from runtime.worker.messages import Open, Resume, Suspend
+from runtime.worker.messages import Close, Open, Resume, Suspend
 from scheduler import events
 from scheduler.cluster import Gpu, GpuId, Session, SessionId
 from scheduler.cluster_checks import held_mib
@@ -113,7 +113,11 @@ class Execution:
         """It cannot do what it was told."""
         owned, order = self._books.truth.sessions.get(session_id), self._books.orders.of(worker, session_id)
         flight = self._flights.get(session_id)
-        if owned is None or owned.worker != worker or flight is None or flight.stage == "handing over":
+        if owned is None or owned.worker != worker:  # it has been handed over, or is lost: nothing to do there
+            if order is not None and not isinstance(order, Close):
+                self._books.orders.drop(worker, session_id)
+            return
+        if flight is None or flight.stage == "handing over":
             return
         if not isinstance(order, Open | Resume | Suspend):
             return
@@ -230,7 +234,7 @@ class Execution:
     def _open(self, move: Move, now_s: float) -> None:
         books, session_id, worker = self._books, str(move.session_id), str(move.target)
         books.write(Placed(session_id=session_id, worker=worker))
-        books.known[session_id] = replace(books.known[session_id], state="", placed_at=books.roster.question)
+        books.known[session_id] = replace(books.known[session_id], state="", there_at=books.roster.question)
         self._fly(Flight(move=move, wave=self._wave, stage="opening", since_s=now_s))
         owned = books.truth.sessions[session_id]
         state_bytes = self._state_bytes(worker, owned.profile)

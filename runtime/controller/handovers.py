@@ -14,7 +14,7 @@ from runtime.controller.pairs import Pairs
 from runtime.controller.step import Step, Word
 from runtime.journal.records import Aborted, Committed, Finished, Lost, Prepared, Reactivated, Record
 from runtime.journal.rules import after
-from runtime.journal.truth import Handover, Truth
+from runtime.journal.truth import Handover, Owned, Truth
 from runtime.transfer import messages as said
 from runtime.transfer.messages import Horizon, MigrationReport, Side, Way
 from runtime.worker.messages import Frozen
@@ -30,6 +30,7 @@ class Part:
     attempt: int
     side: Side
     ownership: int  # in which the session is there
+    froze: bool = True  # a source that still serves has not been committed
 
 
 class Handovers:
@@ -140,9 +141,9 @@ class Handovers:
             return Step()
         session = truth.sessions.get(part.session_id)
         phase: Phase = "aborted"
-        if part.side == "source" and session is not None and session.worker != worker:
+        if part.side == "source" and part.froze and session is not None and session.worker != worker:
             phase = "activated"  # elsewhere; what is left is to release the source
-        elif part.side == "source" and session is not None and session.ownership > part.ownership:
+        elif part.froze and _goes_on(session, worker, part):
             phase = "reactivated"
         stale = Progress(
             attempt=part.attempt,
@@ -265,6 +266,12 @@ class Handovers:
         if progress.phase == "reactivated" and side == "source":
             return self._confirmed(progress, side, now_s)
         return Step()
+
+
+def _goes_on(session: Owned | None, worker: str, part: Part) -> bool:
+    """The source owns the session again, in a later ownership than it knows of."""
+    ours = part.side == "source" and session is not None and session.worker in (None, worker)
+    return ours and session is not None and session.ownership > part.ownership
 
 
 def _sides(handover: Handover) -> tuple[tuple[Side, str], ...]:

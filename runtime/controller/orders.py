@@ -45,6 +45,12 @@ class Orders:
         """Whether anything was not confirmed by it."""
         return any(name == worker for name, _ in self._open)
 
+    def to_forget(self, worker: str) -> list[str]:
+        """Sessions that it has not confirmed to have forgotten."""
+        return [
+            name for (there, name), order in self._open.items() if there == worker and isinstance(order.body, Close)
+        ]
+
     def moved(self, worker: str, session_id: str, state: str) -> None:
         """The worker says in which state the session is: what was to come about may have."""
         body = self.of(worker, session_id)
@@ -71,8 +77,8 @@ def _is_done(body: Desired, state: str) -> bool:
     match body:
         case Open() | Resume():
             return state in _RESTS
-        case Demand():
-            return state == ("active" if body.active else "idle")
+        case Demand():  # it is kept for whoever is suspended
+            return state in ("active" if body.active else "idle", "suspended")
         case Suspend():
             return state == "suspended"
         case Close():

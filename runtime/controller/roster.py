@@ -150,7 +150,10 @@ class Roster:
         return Step(records=(*gone, Joined(worker=hello.worker, incarnation=hello.incarnation)))
 
     def _heartbeat(self, heartbeat: Heartbeat, now_s: float) -> Step:
-        """Echoed, unless it comes from somebody who computes nothing; who is not known is asked who that is."""
+        """Echoed, unless it comes from somebody who computes nothing; who is not known is asked who that is.
+
+        Also who is written down and has not said what it holds: that may be another's by now.
+        """
         known = self._present.get(heartbeat.worker)
         if known is None or known.incarnation < heartbeat.incarnation:
             return Step(words=(self._ask(heartbeat.worker, heartbeat.incarnation),))
@@ -161,6 +164,8 @@ class Roster:
             self._present[heartbeat.worker] = replace(known, hangs=True)
             return Step()
         self._present[heartbeat.worker] = replace(known, renewed_s=now_s, hangs=False)
+        if known.hello is None:
+            return Step(words=(self._ask(heartbeat.worker, heartbeat.incarnation),))
         renew = Renew(
             controller_epoch=self._controller_epoch, incarnation=heartbeat.incarnation, sent_s=heartbeat.sent_s
         )

@@ -175,7 +175,8 @@ class Sessions:
     def _is(self, session_id: str, state: str, now_s: float) -> None:
         known = self._books.known[session_id]
         losses = 0 if state == "idle" else known.losses  # it has served, and was left in peace
-        self._books.known[session_id] = replace(known, state=state, losses=losses)
+        there_at = self._books.roster.question
+        self._books.known[session_id] = replace(known, state=state, losses=losses, there_at=there_at)
         self.demand(session_id, now_s)
 
     def _end_if_possible(self, session_id: str, reason: str, now_s: float) -> None:

@@ -240,12 +240,15 @@ class Desk:
     def _make_room(self) -> None:
         """Rings that nothing was added to for longest give way first."""
         for session_id in list(self._fed) if self.ring_bytes > self._limits.memory_bytes_max else ():
-            session = self.sessions[session_id]
-            self.ring_bytes -= session.stream.shed(present=session.client is not None)
-            if not session.stream.ring_bytes:
-                del self._fed[session_id]
+            self._shed(self.sessions[session_id])
             if self.ring_bytes <= self._limits.memory_bytes_max:
                 return
+
+    def _shed(self, session: Session) -> None:
+        """Its ring keeps only what a client that is there has still to take."""
+        self.ring_bytes -= session.stream.shed(present=session.client is not None)
+        if not session.stream.ring_bytes:
+            self._fed.pop(session.session_id, None)
 
     # What follows.
 
@@ -270,9 +273,13 @@ class Desk:
             session = self.sessions.get(session_id)
             if session is None or self._due_s.get(session_id) != at_s:
                 continue  # it has been put off, or is no more
+            if not has_memory:
+                self._shed(session)
+                has_memory = self.ring_bytes < self._limits.memory_bytes_max
             said += session.due(now_s, credit=has_memory)
             self.touched.add(session_id)
-            self._soon(session_id, max(session.next_s(now_s), now_s + AGAIN_S / 10), anew=True)
+            next_s = session.next_s(now_s) if has_memory else min(session.next_s(now_s), now_s + AGAIN_S)
+            self._soon(session_id, max(next_s, now_s + AGAIN_S / 10), anew=True)
         return said
 
     def next_s(self) -> float:

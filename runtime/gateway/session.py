@@ -291,10 +291,13 @@ class Session:
     def _give_credit(
         self, address: Address, lineage: int, fence: dict[str, Any], now_s: float, *, credit: bool
     ) -> list[Outgoing]:
-        """Only the highest counts, so that what was given stays given; and it is given again while nothing comes."""
+        """Only the highest counts, so that what was given stays given; and it is given again while nothing comes.
+
+        Whoever is handed over answers it with how far it has come, so that nobody waits for chunks that are lost.
+        """
         given = self._credit[2] if self._credit[:2] == (address, lineage) else 0
         up_to = max(given, self.stream.credit() if credit else 0)
-        again = self._is_quiet and now_s >= self._credit_s + CREDIT_AGAIN_S
+        again = (self._is_quiet or self._awaited is not None) and now_s >= self._credit_s + CREDIT_AGAIN_S
         if up_to <= given and not again:
             return []
         if up_to > given:

@@ -12,16 +12,14 @@ import msgspec
 import zmq
 
 from runtime.controller.controller import (
-    Available,
     Controller,
     EpochOver,
-    Exited,
     Happening,
     Planned,
     Ticked,
-    Unavailable,
 )
 from runtime.controller.process.config import ControllerConfig, check_fleet
+from runtime.controller.process.keeping import UNREPEATED, kept
 from runtime.controller.process.past import Past
 from runtime.controller.process.planning import Explained, Made, PlanningProcess
 from runtime.controller.process.providing import Providing
@@ -34,7 +32,6 @@ from runtime.recording.drift import Drift
 from runtime.recording.recording import NotRecorded, Recording
 from runtime.worker.process.messages import Heartbeat, Hello
 
-_UNREPEATED = (Exited, Available, Unavailable, Planned, EpochOver)  # nobody says these again
 _READS = ("plan", "explain")  # the other questions are to be decided on
 _HOPELESS = (Heartbeat, Ticked, Planned, gate.Here, gate.Taken, gate.Controlled)  # these make room for nobody
 
@@ -178,8 +175,8 @@ class ControllerLoop:
         if not happenings or self._decided(happenings, now_s):
             return
         for happening in happenings:
-            if not self._decided([happening], now_s) and isinstance(happening, _UNREPEATED):
-                self._again.append(happening)
+            if not self._decided([happening], now_s) and isinstance(happening, UNREPEATED):
+                self._again = kept(self._again, happening)
 
     def _decided(self, happenings: Sequence[Happening], now_s: float) -> bool:
         trial = self._controller.copy()

@@ -73,14 +73,15 @@ class Compute:
     def run(self) -> None:
         """Raises `DeviceFailedError`."""
         while not self._stopping.is_set():
-            self._turn(begins=True)
+            self.turn(begins=True)
         end_s = self._clock() + self._drain_s
         while self._parts.seats.running and self._hearing.lease.holds(self._clock()) and self._clock() < end_s:
-            self._turn(begins=False)
+            self.turn(begins=False)
         while self._parts.delivery.waits and self._clock() < end_s:
-            self._turn(begins=False)
+            self.turn(begins=False)
 
-    def _turn(self, *, begins: bool) -> None:
+    def turn(self, *, begins: bool) -> None:
+        """Hear what has come, and make a pass. `begins`: whoever may begins a chunk."""
         for told in self._inbox.take(self._wait_s(begins=begins)):
             self._hearing.hear(told, self._clock())
         now_s = self._clock()

@@ -105,9 +105,9 @@ class Hands:
         parts = self._parts
         if isinstance(report, Sent):
             carried = parts.seats.get(SessionId(report.session_id))
-            assert carried is not None, "who is frozen is known"
-            number = carried.head.chunk_number
-            parts.say(Frozen(session_id=report.session_id, attempt=report.attempt, chunk_number=number))
+            if carried is not None:  # otherwise its state was lost since, and this is said once more
+                number = carried.head.chunk_number
+                parts.say(Frozen(session_id=report.session_id, attempt=report.attempt, chunk_number=number))
         elif isinstance(report, Reactivated):
             parts.delivery.want_key_frame(SessionId(report.session_id))  # its client has seen another's stream
         parts.say(report)

@@ -111,14 +111,15 @@ class Hearing:
         return self._parts.delivery.refusal(carried, profile) or (SessionId(desired.session_id), carried)
 
     def _credit(self, credit: Credit) -> None:
-        """Whoever has lost chunks on their way could wait for them, and the session for its credit."""
+        """Whoever has lost chunks on their way could wait for them, and the session for its credit or its target."""
         session_id = SessionId(credit.session_id)
         carried, record = self._parts.seats.get(session_id), self._parts.table.records.get(session_id)
         if carried is None or record is None or credit.lineage != carried.head.lineage:
             return
         credited = carried.credited(credit)
         self._parts.seats.put(session_id, credited)
-        if not (credited.has_credit or record.state in _NOT_SERVED or self._parts.delivery.has_chunks(session_id)):
+        begins_more = record.state != "frozen" and (credited.has_credit or record.state in _NOT_SERVED)
+        if not (begins_more or self._parts.delivery.has_chunks(session_id)):
             number = credited.head.chunk_number
             self._parts.tell(Uncredited(session_id=session_id, lineage=credit.lineage, chunk_number=number))
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import msgspec
 
+from bench.world.fleet import FLEET
 from runtime.controller.approval import PLANS_KEPT, Approval, Ruling, Standing
 from runtime.controller.books import VERSIONS
 from runtime.controller.controller import Controller, ControllerSettings, Planned, Ticked
@@ -20,7 +21,6 @@ from scheduler.plan import GpuAim, Move, Plan
 from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings
 from scheduler.policy import Budget
-from tests.runtime.controller.simulated_world import FLEET
 from tests.runtime.controller.test_controller import HELLO, W, answers, create
 
 NAMES = ("g0", "g1", "g2")

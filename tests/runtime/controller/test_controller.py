@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.controller.controller import Controller, ControllerSettings
+from bench.world.fleet import FLEET
+from runtime.controller.controller import Controller, ControllerSettings, Ticked
 from runtime.controller.sessions import LOSSES_MAX, Admission
 from runtime.controller.step import Step
 from runtime.gateway import messages as gate
@@ -13,10 +14,20 @@ from runtime.journal.rules import after
 from runtime.journal.truth import Truth
 from runtime.worker import messages as said
 from runtime.worker.messages import Close, Demand, Text
-from runtime.worker.process.messages import PROTOCOL, Hello, Inventory, Memory, ProfileRoom, Said
-from tests.runtime.controller.simulated_world import FLEET, TOKEN
+from runtime.worker.process.messages import (
+    PROTOCOL,
+    Heartbeat,
+    Held,
+    Hello,
+    Inventory,
+    Memory,
+    ProfileRoom,
+    Renew,
+    Said,
+)
 
 W = "h100-0-0-0"
+TOKEN = bytes(32)
 ROOM = Memory(used=0, reserved=0, draining=0, free=1, largest_free=1)
 HELLO = Hello(
     protocol=PROTOCOL,
@@ -29,6 +40,18 @@ HELLO = Hello(
     coalesce_max=8,
     ways=("tcp",),
     sent_s=0.0,
+)
+
+BEAT = Heartbeat(
+    worker=W,
+    incarnation=1,
+    controller_epoch=1,
+    sent_s=1.0,
+    turn=1,
+    turn_age_s=0.0,
+    leased=True,
+    dropped=0,
+    chunks=(),
 )
 
 
@@ -54,7 +77,7 @@ def report(body: said.Report) -> Said:
     return Said(worker=W, incarnation=1, controller_epoch=1, report=body)
 
 
-def inventory(controller_epoch: int, question: int) -> Inventory:
+def inventory(controller_epoch: int, question: int, *sessions: Held) -> Inventory:
     return Inventory(
         question=question,
         controller_epoch=controller_epoch,
@@ -63,8 +86,12 @@ def inventory(controller_epoch: int, question: int) -> Inventory:
         lanes=0,
         device=ROOM,
         host=ROOM,
-        sessions=(),
+        sessions=sessions,
     )
+
+
+def held(ownership: int) -> Held:
+    return Held(session_id="s", state="active", state_bytes=8192, ownership=ownership, active=True, attempt=None)
 
 
 def answers(step: Step) -> list[gate.ToGateway]:
@@ -99,6 +126,36 @@ def test_what_an_earlier_controller_has_asked_for_does_not_count() -> None:
     controller = a_controller(created(), Placed(session_id="s", worker=W), Began(controller_epoch=2))
     assert controller.handle(inventory(controller_epoch=1, question=99), 1.0).records == ()
     assert controller.handle(inventory(controller_epoch=2, question=1), 1.1).records == (Lost(session_id="s"),)
+
+
+def test_what_was_asked_for_before_a_session_was_there_does_not_speak_against_it() -> None:
+    """The answer may come late, after the worker has said that the session is there."""
+    controller = a_controller(created(), Placed(session_id="s", worker=W))
+    question = controller._books.roster.question + 1
+    controller.handle(Ticked(), 6.0)  # everybody is asked
+    assert controller._books.roster.question == question
+    controller.handle(report(said.Moved(session_id="s", state="active", ownership=1)), 6.1)
+    assert controller.handle(inventory(1, question), 6.2).records == ()
+    assert controller.handle(inventory(1, question, held(ownership=0)), 6.2).words == ()
+    controller.handle(BEAT, 6.3)
+    controller.handle(Ticked(), 12.0)
+    assert controller.handle(inventory(1, question + 1), 12.1).records == (Lost(session_id="s"),)
+
+
+def test_the_lease_of_who_has_what_is_anothers_does_not_go_on_until_it_is_forgotten() -> None:
+    controller = a_controller(created(), Joined(worker="v", incarnation=1), Placed(session_id="s", worker="v"))
+    step = controller.handle(inventory(1, 1, held(ownership=0)), 1.0)
+    assert [word.body for word in step.words] == [Close(session_id="s")]
+    assert controller.handle(BEAT, 1.1).words == ()
+    controller.handle(report(said.Closed(session_id="s")), 1.2)
+    assert [type(word.body) for word in controller.handle(BEAT, 1.3).words] == [Renew]
+
+
+def test_who_has_handed_a_session_over_is_told_no_more_of_it() -> None:
+    controller = a_controller(created(), Joined(worker="v", incarnation=1), Placed(session_id="s", worker="v"))
+    controller._books.order(W, Demand(session_id="s", active=True), 1.0)
+    controller.handle(report(said.Refused(session_id="s", reason="is not here")), 1.1)
+    assert not controller._books.orders.has(W)
 
 
 def test_prompts_are_written_once_and_in_order() -> None:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from random import SystemRandom
 from typing import Any
 
 import pytest
 
+from bench.world.life import live
 from runtime.controller import sessions
 from runtime.controller.approval import Approval, Part, Ruling, Verb
 from runtime.controller.books import Books
 from runtime.controller.controller import Controller
+from runtime.controller.execution import Rooms
+from runtime.controller.handover import Progress
 from runtime.controller.handovers import Handovers
 from runtime.controller.orders import Orders
 from runtime.controller.roster import Roster
-from runtime.controller.step import Step
+from runtime.controller.step import Step, Word
 from runtime.gateway.messages import Mode
+from runtime.gateway.stream import Stream
+from runtime.journal.journal import Journal
+from runtime.transfer.messages import Activate
+from runtime.worker.books import SERVES
+from runtime.worker.books import Record as WorkerRecord
 from runtime.worker.messages import Close, Desired
-from tests.runtime.controller.test_simulated_world import run
+from runtime.worker.process.lease import Lease
+from runtime.worker.process.messages import Delivered
+from runtime.worker.sessions import SessionTable
 
-SEEDS = 24
+SEEDS = 60
 Patch = pytest.MonkeyPatch
 
 
@@ -60,6 +71,70 @@ def lost_states_are_not_closed(patch: Patch) -> None:
     patch.setattr(Books, "order", all_but_closes)
 
 
+def frozen_sessions_go_on(patch: Patch) -> None:
+    """Rule 1: the source computes while its state is on its way."""
+
+    def may_run(self: SessionTable, record: WorkerRecord) -> bool:
+        serves = record.state in (*SERVES, "frozen") and record.device is not None
+        return serves and record.active and not self._books.is_computing(record.session_id)
+
+    patch.setattr(SessionTable, "_may_run", may_run)
+
+
+def chunks_are_taken_again(patch: Patch) -> None:
+    """Rule 2."""
+    take = Stream.take
+
+    def careless(self: Stream, chunk: Delivered, *, present: bool) -> bool:
+        self.number, self.ownership = min(self.number, chunk.number), min(self.ownership, chunk.ownership)
+        return take(self, chunk, present=present)
+
+    patch.setattr(Stream, "take", careless)
+
+
+def who_was_superseded_goes_on(patch: Patch) -> None:
+    """Rule 3."""
+    patch.setattr(Journal, "demand_hold", lambda _: None)
+
+
+def any_controller_is_listened_to(patch: Patch) -> None:
+    """Rule 4."""
+    patch.setattr(SessionTable, "hears", lambda *_: True)
+
+
+def the_target_is_activated_before_the_commit(patch: Patch) -> None:
+    """Rule 5."""
+    words = Progress.words
+
+    def hasty(self: Progress, horizon: int) -> tuple[Word, ...]:
+        activate = Activate(session_id=self.session_id, attempt=self.attempt, ownership=self.ownership + 1)
+        early = (Word(worker=self.target, body=activate),) if self.phase == "prepared" else ()
+        return words(self, horizon) + early
+
+    patch.setattr(Progress, "words", hasty)
+
+
+def leases_never_end(patch: Patch) -> None:
+    """Rule 6."""
+    patch.setattr(Lease, "holds", lambda self, _: self.sent_s is not None)
+
+
+def plans_are_carried_out_whether_there_is_room_or_not(patch: Patch) -> None:
+    """Rule 9."""
+    patch.setattr(Rooms, "has_room", lambda *_: True)
+
+
+def a_step_reads_chance(patch: Patch) -> None:
+    """Rule 10."""
+    ask = Roster._ask
+
+    def moody(self: Roster, worker: str, incarnation: int) -> Word:
+        self._question += SystemRandom().randrange(3)
+        return ask(self, worker, incarnation)
+
+    patch.setattr(Roster, "_ask", moody)
+
+
 MUTANTS: tuple[Callable[[Patch], None], ...] = (
     orders_are_said_once,
     nobody_is_asked_again,
@@ -68,6 +143,14 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     what_is_lost_stays_in_the_picture,
     decisions_that_were_not_written_are_kept,
     lost_states_are_not_closed,
+    frozen_sessions_go_on,
+    chunks_are_taken_again,
+    who_was_superseded_goes_on,
+    any_controller_is_listened_to,
+    the_target_is_activated_before_the_commit,
+    leases_never_end,
+    plans_are_carried_out_whether_there_is_room_or_not,
+    a_step_reads_chance,
 )
 
 
@@ -103,8 +186,9 @@ def test_some_operator_notices(mutant: Callable[[Patch], None], patch: Patch) ->
 
 
 def _is_noticed(seed: int, mode: Mode = "execute") -> bool:
-    """By an assertion, by an error, or by what is left when the world has healed."""
+    """By an assertion, by an error, by what is left when the world has healed, or because a life is not repeated."""
     try:
-        return run(seed, mode=mode).unsettled() != []
+        life = live(seed, mode)
+        return life.problem != "" or (seed < 2 and live(seed, mode).history != life.history)
     except Exception:  # noqa: BLE001 - a broken rule may break anything
         return True

@@ -53,6 +53,8 @@ def test_a_later_order_takes_the_place_of_an_earlier_one() -> None:
         (Demand(session_id="s", active=True), "active", True),
         (Demand(session_id="s", active=False), "active", False),
         (Demand(session_id="s", active=False), "idle", True),
+        (Demand(session_id="s", active=True), "suspended", True),
+        (Demand(session_id="s", active=True), "opening", False),
         (CLOSE, "lost", False),
     ],
 )

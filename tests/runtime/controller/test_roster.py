@@ -8,7 +8,7 @@ import pytest
 
 from runtime.controller.roster import DRIFT, HANG_S, INVENTORY_S, Roster
 from runtime.controller.step import Step, Word
-from runtime.journal.records import Joined, Left
+from runtime.journal.records import Began, Joined, Left
 from runtime.journal.rules import after
 from runtime.journal.truth import Truth
 from runtime.worker.process.lease import LEASE_S, Lease
@@ -94,6 +94,16 @@ def test_whose_hello_was_lost_is_asked(incarnation: int) -> None:
     assert word.body.incarnation == incarnation
     joined = roster.said(inventory(incarnation), 2.0).records[-1]
     assert joined == Joined(worker="w", incarnation=incarnation)
+
+
+def test_who_has_not_said_what_it_holds_is_asked_before_its_lease_goes_on() -> None:
+    truth = after(Truth(), [Began(controller_epoch=1), Joined(worker="w", incarnation=1)])
+    roster, _ = Roster.resumed(truth, 0.0)
+    (word,) = roster.said(beat(), 1.0).words
+    assert isinstance(word.body, AskInventory)
+    roster.said(hello(), 1.1)
+    (word,) = roster.said(beat(), 1.5).words
+    assert isinstance(word.body, Renew)
 
 
 def test_silence_is_the_end_only_when_no_lease_can_hold(roster: Roster) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from bench.world.fleet import FLEET
+from bench.world.life import emptied, fail_lanes
+from bench.world.world import TICK_S, World
 from runtime.controller.controller import Exited
 from runtime.controller.tally import Tally
 from scheduler.cluster_state import all_off
 from scheduler.plan import Report, StageTime, TierReport
-from tests.runtime.controller.simulated_world import FLEET, TICK_S, SimulatedWorld
 from tests.runtime.controller.test_controller import W, a_controller
 
 GPU = next(iter(all_off(FLEET).gpus.values()))
@@ -54,7 +58,7 @@ def test_a_plan_says_who_found_it_and_how_good_it_is() -> None:
     }
 
 
-class Paying(SimulatedWorld):
+class Paying(World):
     """It knows what workers have cost that are starting or there, as their provider has them."""
 
     paid_s = 0.0
@@ -64,26 +68,28 @@ class Paying(SimulatedWorld):
         self.paid_s += TICK_S * (len(self.workers) + len(self.starting))
 
 
-def test_counts_are_what_the_world_has_seen() -> None:
+def test_counts_are_what_the_world_has_seen(tmp_path: Path) -> None:
     """GPUs as the provider has them, and hand-overs as the journal has them."""
-    world = Paying(4)
+    world = Paying(4, tmp_path / "journal")
+    users = world.clients.users
     for _ in range(300):
-        if len(world.wanted) + len(world.creating) < 14 and world.chance.random() < 0.2:
-            world.create()
+        if len(users) < 12 and world.chance.random() < 0.2:
+            world.clients.come(world.now_s)
         if world.chance.random() < 0.15:
-            world.toggle()
+            user = world.chance.choice(users)
+            world.clients.pause(user, world.now_s, paused=not user.paused)
         if world.chance.random() < 0.05:
-            world.fail_lanes()
+            fail_lanes(world)
         world.step()
-    world.empty(120.0)
-    counts = world.controller._books.tally.counts(FLEET, world.now_s)
-    assert world.reached["stopped"]
+    assert emptied(world) == []
+    world.close()
+    counts = world.control.controller._books.tally.counts(FLEET, world.now_s)
     assert counts[GPU_SECONDS] == pytest.approx(world.paid_s, abs=TICK_S * world.reached["Joined"])
     ended = {
         result: sum(value for key, value in counts.items() if f'total{{result="{result}"' in key)
         for result in ("done", "failed", "dropped")
     }
-    assert sum(ended.values()) == world.reached["Prepared"] - len(world.controller.truth.handovers)
+    assert sum(ended.values()) == world.reached["Prepared"] - len(world.control.controller.truth.handovers)
     assert ended["failed"] > 0
     assert counts["epochal_migration_seconds_count"] == ended["done"] == world.reached["Committed"]
     assert counts['epochal_offload_seconds_count{direction="to_host"}'] > 0

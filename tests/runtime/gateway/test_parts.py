@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runtime.encode.chunk import FinishedChunk
 from runtime.encode.kinds import open_encoder
@@ -13,12 +14,15 @@ from runtime.gateway.changes import AGAIN_S, RECHECK_S, Change, Changes, Step
 from runtime.gateway.config import check_origin, http_address, read_admin_token
 from runtime.gateway.desk import Desk
 from runtime.gateway.limits import Limits
+from runtime.gateway.messages import Serving, Status
 from runtime.gateway.metrics import families
 from runtime.gateway.origins import may_speak
 from runtime.gateway.pictures import pictures_of
 from runtime.gateway.playout import Playout
 from runtime.gateway.stream import Kept, Stream
 from runtime.gateway.tokens import digest_of, new_token, scopes_of
+from runtime.gateway.workers import ToOwner
+from runtime.worker.messages import Text
 from runtime.worker.process.messages import Delivered
 from scheduler.cluster import SessionId
 from traces.errors import BadInputError
@@ -131,21 +135,50 @@ def test_a_ring_stays_within_its_bounds(sizes: list[int], present: bool) -> None
 
 
 def test_rings_that_were_not_fed_for_longest_give_way() -> None:
-    from runtime.gateway import messages as m
-    from runtime.worker.messages import Text
-
     names = iter("abc")
     desk = Desk("g", 1, Limits(memory_bytes_max=100), lambda: next(names))
-    status = m.Status(controller_epoch=1, sent_s=0.0, ready=True, accepts=True, retry_after_s=0.0, counts={})
+    status = Status(controller_epoch=1, sent_s=0.0, ready=True, accepts=True, retry_after_s=0.0, counts={})
     desk.heard(status, 0.0)
     for name in "abc":
         session = desk.create("", Text(profile="p", seed=1, prompt=""), bytes(32), 0.0)
-        from msgspec.structs import replace
-
         assert desk.heard_from_worker(replace(_chunk(0, 40), session_id=name), 0.0) == "taken"
         assert session.stream.ring_bytes == 40
     assert desk.ring_bytes == 80
     assert [desk.sessions[name].stream.ring_bytes for name in "abc"] == [0, 40, 40]
+
+
+def test_a_memory_that_was_full_gives_credit_again_as_soon_as_chunks_are_taken() -> None:
+    names = iter("ab")
+    desk = Desk("g", 1, Limits(memory_bytes_max=100, ahead=3, ring_chunks_max=3), lambda: next(names))
+    desk.heard(Status(controller_epoch=1, sent_s=0.0, ready=True, accepts=True, retry_after_s=0.0, counts={}), 0.0)
+    text = Text(profile="p", seed=1, prompt="")
+    clients = {}
+    for name in "ab":
+        session = desk.create("", text, bytes(32), 0.0)
+        served = Serving(
+            controller_epoch=1,
+            session_id=name,
+            where="active",
+            ownership=1,
+            lineage=0,
+            worker="w",
+            incarnation=1,
+            token_sha256=bytes(32),
+            text=text,
+        )
+        desk.heard(served, 0.0)
+        clients[name] = session.attach(None, acks=True, now_s=0.0)
+    for number in range(3):
+        assert desk.heard_from_worker(replace(_chunk(number, 40), session_id="a", ownership=1), 0.0) == "taken"
+    assert desk.ring_bytes == 120
+    assert not any(isinstance(said, ToOwner) for said in desk.due(0.1)), "there is no memory for more"
+    for seq in range(3):
+        clients["a"].sent(seq, 0.2)
+    clients["a"].acked(3, 0.2)
+    desk.changed("a", 0.2)
+    said = [*desk.due(0.3), *desk.due(1.0)]
+    assert {each.message.session_id for each in said if isinstance(each, ToOwner)} == {"a", "b"}
+    assert desk.ring_bytes == 0
 
 
 def test_a_token_opens_its_own_session_alone() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -10,8 +12,11 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
+from bench.world.fleet import FLEET
+from bench.world.life import misfortune
+from bench.world.world import World
 from runtime.cli.main import app
-from runtime.controller.controller import Happening
+from runtime.controller.controller import Controller, Happening
 from runtime.controller.step import Step
 from runtime.recording.events import Event, MoveBegan, MoveEnded, MoveFailed, RoundsMeasured, SessionRestarted, to_line
 from runtime.recording.live_run import LiveRun
@@ -19,61 +24,54 @@ from runtime.recording.recorder import Recorder
 from runtime.recording.replay import replay
 from runtime.recording.runs import read_runs
 from scheduler.planner_settings import PlannerSettings
-from tests.runtime.controller.simulated_world import FLEET, SimulatedWorld
-from tests.runtime.controller.test_simulated_world import misfortune
 from tests.runtime.recording.recorded import joined
 from traces.store import read_trace
 
 SEEDS = range(3)
 
 
-class RecordedWorld(SimulatedWorld):
+class RecordedWorld(World):
     """The simulated world, with what its controllers would record, and who they thought was active."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, path: Path) -> None:
         self.log: list[Event] = []
         self.active: dict[str, float] = {}  # since when
         self.idle: set[str] = set()
         self.moving: set[str] = set()  # as the log tells
         self.periods: list[tuple[str, float, float]] = []
-        self.recorder: Recorder | None = None
-        self.happening: Happening | None = None
-        super().__init__(seed)
+        super().__init__(seed, path)
 
-    def restart(self) -> None:
-        self.recorder = None
-        super().restart()
+    def begun(self, controller: Controller, step: Step) -> None:
+        super().begun(controller, step)
+        self.moving = set[str]()
+        self.recorder = Recorder(FLEET, controller.truth, self.now_s)
+        self._tell([self.recorder.began(PlannerSettings(), "1", 1e9 + self.now_s)])
+        self._tell(self.recorder.begun(step, self.now_s))
 
-    def _happens(self, happening: Happening) -> None:
-        self.happening = happening
-        super()._happens(happening)
-        self._look()
-        flights = {str(flight.move.session_id) for flight in self.controller._execution.flights}
-        ending = {name for name, known in self.controller._books.known.items() if known.ending}
+    def took(self, controller: Controller, heard: Sequence[Happening], steps: Sequence[Step]) -> None:
+        super().took(controller, heard, steps)
+        if self._is_older:
+            return
+        for happening, step in zip(heard, steps, strict=True):
+            self._tell(self.recorder.heard(happening, step, self.now_s))
+        self._look(controller)
+        flights = {str(flight.move.session_id) for flight in controller._execution.flights}
+        ending = {name for name, known in controller._books.known.items() if known.ending}
         assert self.moving - ending == flights - ending, "a move is under way that the log does not tell of, or no more"
 
-    def _carry_out(self, step: Step) -> None:
-        told = len(self.log)
-        if self.recorder is None:
-            self.moving = set[str]()
-            self.recorder = Recorder(FLEET, self.controller.truth, self.now_s)
-            self.log.append(self.recorder.began(PlannerSettings(), "1", 1e9 + self.now_s))
-            self.log += self.recorder.begun(step, self.now_s)
-        else:
-            assert self.happening is not None
-            self.log += self.recorder.heard(self.happening, step, self.now_s)
-        for event in self.log[told:]:
+    def _tell(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.log.append(event)
             match event:
                 case MoveBegan():
                     assert event.session_id not in self.moving
                     self.moving.add(event.session_id)
                 case MoveEnded() | MoveFailed():
                     self.moving.remove(event.session_id)
-        super()._carry_out(step)
 
-    def _look(self) -> None:
+    def _look(self, controller: Controller) -> None:
         """What the controller believes of every session; what it has not heard of since it began is as it was."""
-        known = self.controller._books.known
+        known = controller._books.known
         for name, each in known.items():
             new = name not in self.active and name not in self.idle
             if new or (each.heard and each.active and name in self.idle):
@@ -94,13 +92,14 @@ class RecordedWorld(SimulatedWorld):
 
 @cache
 def recorded(seed: int) -> RecordedWorld:
-    world = RecordedWorld(seed)
-    for _ in range(300):
-        misfortune(world)
-        world.step()
+    with tempfile.TemporaryDirectory() as folder:
+        world = RecordedWorld(seed, Path(folder) / "journal")
+        for _ in range(300):
+            misfortune(world)
+            world.step()
+        world.close()
     for name in list(world.active):
         world._idles(name)
-    assert world.recorder is not None
     world.log += world.recorder.ended(world.now_s)
     return world
 
@@ -142,7 +141,7 @@ def test_moves_take_time_and_lost_states_begin_lineages(world: RecordedWorld) ->
         if isinstance(event, SessionRestarted):
             assert event.lineage == lineages.get(event.session_id, 0) + 1
             lineages[event.session_id] = event.lineage
-    there = world.controller.truth.sessions
+    there = world.control.controller.truth.sessions
     assert {name: owned.lineage for name, owned in there.items() if owned.lineage} == {
         name: lineage for name, lineage in lineages.items() if name in there
     }
@@ -198,7 +197,7 @@ def test_measured_and_predicted_stand_side_by_side_for_any_policy(tmp_path: Path
 
 def test_rounds_that_are_not_as_the_fleet_says_are_told(tmp_path: Path) -> None:
     path = written(recorded(0), tmp_path)
-    gpu = next(name for name in recorded(0).controller.snapshot().gpus)
+    gpu = next(name for name in recorded(0).control.controller.snapshot().gpus)
     first, *others = path.read_bytes().splitlines(keepends=True)
     for seconds, told in ((0.60, False), (0.73, True), (0.47, True)):
         measured = RoundsMeasured(t_s=0.0, gpu_id=gpu, content={"a": 2}, rounds=5.0, seconds=seconds)
