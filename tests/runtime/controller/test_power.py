@@ -8,6 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from bench.world.fleet import FLEET
 from runtime.controller.controller import Available, Controller, ControllerSettings, Exited, Planned, Unavailable
 from runtime.controller.step import Step, Switch
 from runtime.journal.records import Began, Joined
@@ -19,7 +20,6 @@ from scheduler.plan import GpuAim
 from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings
 from scheduler.policy import Budget
-from tests.runtime.controller.simulated_world import FLEET
 from tests.runtime.controller.test_controller import HELLO, W, create
 
 OTHER = "h100-0-1-0"
