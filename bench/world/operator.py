@@ -52,6 +52,8 @@ class Operator:
             assert enters or leaves_a_draining_gpu or any(move in plan.moves for plan in plans), f"unasked: {move}"
         self._begun = begun
         for switch in (switch for step in steps for switch in step.switches):
+            if switch.at_once:
+                continue  # of a worker that was lost: nobody has to be asked
             aims = {plan.gpus[GpuId(switch.worker)] for plan in plans}
             assert aims & ({"start"} if switch.on else {"stop", "drain"}), f"unasked: {switch}"
         for happening in heard:

@@ -211,6 +211,10 @@ class World:
 
     def _switch(self, switch: Switch) -> None:
         name = switch.worker
+        if switch.at_once:  # some are killed; others are out of reach, and may come back
+            if name in self.hanging and self.chance.random() < 0.5:
+                self.gone(name, "killed for its silence")
+            return
         if not switch.on:
             self._stop(name)
             return

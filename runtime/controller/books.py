@@ -117,8 +117,8 @@ class Books:
     def reply(self, *messages: ToGateway) -> None:
         self._replies += messages
 
-    def switch(self, worker: str, *, on: bool) -> None:
-        self._switches.append(Switch(worker=worker, on=on))
+    def switch(self, worker: str, *, on: bool, at_once: bool = False) -> None:
+        self._switches.append(Switch(worker=worker, on=on, at_once=at_once))
 
     def tell(self, event: events.Event, now_s: float) -> None:
         """The planner's picture."""

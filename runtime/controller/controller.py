@@ -238,7 +238,11 @@ class Controller:
 
     def _ticked(self, now_s: float) -> None:
         books = self._books
-        self._roster(books.roster.ticked(now_s), now_s)
+        silent = books.roster.ticked(now_s)
+        self._roster(silent, now_s)
+        for record in silent.records:  # whatever it still does is of the past; what it holds is in the way
+            if isinstance(record, Left) and books.is_gpu(record.worker):
+                books.switch(record.worker, on=False, at_once=True)
         self._take(books.handovers.ticked(now_s), now_s)
         there = [name for name in books.roster.present if books.is_there(name)]
         books.say(*books.orders.due(there, now_s))

@@ -30,6 +30,7 @@ class Switch:
 
     worker: str
     on: bool
+    at_once: bool = False  # off, whatever it does: it has been silent for too long, and its memory is needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,14 @@ class Provided:
         return found
 
     def switch(self, switch: Switch) -> None:
-        (self._thread.start if switch.on else self._thread.stop)(GpuId(switch.worker))
+        gpu_id = GpuId(switch.worker)
+        if switch.at_once:
+            self._news.append(
+                f"{gpu_id}: was silent for too long and is killed; its sessions begin anew"
+            )
+            self._thread.kill(gpu_id)
+        else:
+            (self._thread.start if switch.on else self._thread.stop)(gpu_id)
 
     def said_hello(self, worker: str, incarnation: int) -> None:
         if worker in self._gpus:

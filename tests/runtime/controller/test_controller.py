@@ -7,9 +7,9 @@ import pytest
 from bench.world.fleet import FLEET
 from runtime.controller.controller import Controller, ControllerSettings, Ticked
 from runtime.controller.sessions import LOSSES_MAX, Admission
-from runtime.controller.step import Step
+from runtime.controller.step import Step, Switch
 from runtime.gateway import messages as gate
-from runtime.journal.records import Began, Created, Ended, Joined, Lost, Placed, Prompted, Record
+from runtime.journal.records import Began, Created, Ended, Joined, Left, Lost, Placed, Prompted, Record
 from runtime.journal.rules import after
 from runtime.journal.truth import Truth
 from runtime.worker import messages as said
@@ -149,6 +149,15 @@ def test_the_lease_of_who_has_what_is_anothers_does_not_go_on_until_it_is_forgot
     assert controller.handle(BEAT, 1.1).words == ()
     controller.handle(report(said.Closed(session_id="s")), 1.2)
     assert [type(word.body) for word in controller.handle(BEAT, 1.3).words] == [Renew]
+
+
+def test_who_is_silent_for_longer_than_its_lease_is_to_go_at_once() -> None:
+    controller = a_controller(created(), Placed(session_id="s", worker=W))
+    assert controller.handle(Ticked(), 10.0).switches == ()
+    step = controller.handle(Ticked(), 10.2)
+    assert [type(record) for record in step.records] == [Left]
+    assert step.switches == (Switch(worker=W, on=False, at_once=True),)
+    assert controller.handle(Ticked(), 10.3).switches == ()
 
 
 def test_who_has_handed_a_session_over_is_told_no_more_of_it() -> None:

@@ -73,3 +73,13 @@ def test_one_that_cannot_be_started_is_not_counted_on(provided: Provided, woken:
     provided.switch(Switch(worker=UNUSABLE, on=True))
     assert heard(provided, woken) == [Unavailable(worker=UNUSABLE)]
     assert "must have a name of 1 to 64 characters" in provided.news()[0]
+
+
+def test_who_was_silent_for_too_long_is_to_go_at_once_and_people_are_told(
+    provided: Provided, woken: threading.Event
+) -> None:
+    provided.switch(Switch(worker="gpu-0", on=False, at_once=True))
+    heard(provided, woken)
+    told = provided.news()
+    assert told[0] == "gpu-0: was silent for too long and is killed; its sessions begin anew"
+    assert "kill -9" in told[1]  # whoever cannot kill says so
