@@ -191,4 +191,5 @@ def test_the_planners_count_starts_and_stops_workers_there(cluster: Any, tmp_pat
         assert processes(state, "worker") == workers
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
-        assert [Path(f"/proc/{pid}/cmdline").read_text() for pid in processes(state)] == []
+        # An actor that was killed before its first word is dead for Ray a moment before its process is.
+        until_true(lambda: processes(state) == [], "nobody is left")
