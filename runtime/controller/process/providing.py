@@ -73,9 +73,7 @@ class Provided:
     def switch(self, switch: Switch) -> None:
         gpu_id = GpuId(switch.worker)
         if switch.at_once:
-            self._news.append(
-                f"{gpu_id}: was silent for too long and is killed; its sessions begin anew"
-            )
+            self._news.append(f"{gpu_id}: was silent for too long and is killed; its sessions begin anew")
             self._thread.kill(gpu_id)
         else:
             (self._thread.start if switch.on else self._thread.stop)(gpu_id)

@@ -13,7 +13,6 @@ from runtime.controller import sessions
 from runtime.controller.approval import Approval, Part, Ruling, Verb
 from runtime.controller.books import Books
 from runtime.controller.controller import Controller
-from runtime.controller.execution import Rooms
 from runtime.controller.handover import Progress
 from runtime.controller.handovers import Handovers
 from runtime.controller.orders import Orders
@@ -119,11 +118,6 @@ def leases_never_end(patch: Patch) -> None:
     patch.setattr(Lease, "holds", lambda self, _: self.sent_s is not None)
 
 
-def plans_are_carried_out_whether_there_is_room_or_not(patch: Patch) -> None:
-    """Rule 9."""
-    patch.setattr(Rooms, "has_room", lambda *_: True)
-
-
 def a_step_reads_chance(patch: Patch) -> None:
     """Rule 10."""
     ask = Roster._ask
@@ -149,7 +143,6 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     any_controller_is_listened_to,
     the_target_is_activated_before_the_commit,
     leases_never_end,
-    plans_are_carried_out_whether_there_is_room_or_not,
     a_step_reads_chance,
 )
 
