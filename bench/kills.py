@@ -44,11 +44,11 @@ FLEET: dict[str, Any] = {
     "gpu_types": {"h100": {"memory_gib": 0.5, "weights_gib": 0.4, "price_per_hour": 3.6, "startup_s": 4.0}},
     "pools": [{"gpu_type": "h100", "nodes": 6, "gpus_per_node": 1, "gpus_min": 4, "host_memory_gib": 0.25}],
     "links": {"device_host_gb_s": 50.0, "device_device_gb_s": 300.0, "node_node_gb_s": 35.0, "latency_ms": 8.0},
-    "profiles": {PROFILE: {"chunk_s": PACE_S, "state_gib": 0.02, "latency_ms": {"h100": [40.0, 60.0, 80.0, 100.0]}}},
+    "profiles": {PROFILE: {"chunk_s": PACE_S, "state_gib": 0.025, "latency_ms": {"h100": [40.0, 60.0, 80.0]}}},
     "target": {"chunk_latency_ms": 1000 * PACE_S, "first_chunk_ms": 3000.0},
     "budget": {"moves_per_epoch": 8, "moves_out_per_gpu": 4, "moves_in_per_gpu": 4, "gib_per_epoch": 20.0},
 }
-PLANNER: dict[str, Any] = {"scaling": {"scale_in_hold_s": 3.0}}
+PLANNER: dict[str, Any] = {"scaling": {"service_level": 0.5, "horizon_epochs": 4, "scale_in_hold_s": 1.0}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,19 +178,19 @@ def _plan_for(pipe: Connection, fleet: Fleet, settings: PlannerSettings) -> None
 
     planner = Planner(fleet, settings)
     warm_up()
-    pipe.send("ready")
-    while True:
-        try:
+    try:
+        pipe.send("ready")
+        while True:
             asked: _Plan | _Explain = pipe.recv()
-        except EOFError:
-            return
-        if isinstance(asked, _Explain):
-            pipe.send(_explanation(asked, fleet, settings))
-            continue
-        budget = Budget(seconds=asked.seconds, clock=time.monotonic, early=asked.early)
-        decision = planner.step(asked.snapshot, asked.now_s, budget)
-        told = replace(decision.plan, seats=dict(decision.plan.seats))
-        pipe.send(replace(decision, plan=told, scale_in_wanted=dict(decision.scale_in_wanted)))
+            if isinstance(asked, _Explain):
+                pipe.send(_explanation(asked, fleet, settings))
+                continue
+            budget = Budget(seconds=asked.seconds, clock=time.monotonic, early=asked.early)
+            decision = planner.step(asked.snapshot, asked.now_s, budget)
+            told = replace(decision.plan, seats=dict(decision.plan.seats))
+            pipe.send(replace(decision, plan=told, scale_in_wanted=dict(decision.scale_in_wanted)))
+    except (EOFError, BrokenPipeError):  # whoever asks is gone
+        return
 
 
 def _explanation(asked: _Explain, fleet: Fleet, settings: PlannerSettings) -> bytes:
