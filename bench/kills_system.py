@@ -48,6 +48,11 @@ class System:
             model="emulated",
             mode="execute",
             admin_token_file=None,
+            provider="local",
+            ray_address="",
+            controller=None,
+            gateway=None,
+            keys=None,
             events=self.events,
             quiet=False,
         )

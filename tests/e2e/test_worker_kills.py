@@ -169,7 +169,7 @@ def by_hand(state: Path, fleet: Path) -> Iterator[Clients]:
             f"--state={state}",
             f"--workers={workers}",
             f"--gateways={gateway}",
-            "--provider=none",
+            "--provider=static",
             f"--record={state / 'events.jsonl'}",
         ),
     ]
