@@ -63,7 +63,7 @@ class Scale:
 
 
 SCALES: dict[Size, Scale] = {  # small runs share their machine with others
-    "small": Scale(kills=5, ready_s_max=30.0, silent_s=6.0),
+    "small": Scale(kills=5, ready_s_max=30.0, silent_s=4.0),
     "standard": Scale(kills=500),
 }
 
