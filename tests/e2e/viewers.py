@@ -68,8 +68,14 @@ class Viewer:
         """Every chunk is what the ChunkModel makes of a session that is alone and is left in peace."""
         script = Script(model="bundled", profile=PROFILE, seed=self._seed, prompt=PROMPT, changes=tuple(self._changes))
         for number, digest in enumerate(self.digests):
-            assert digest == reference(script).digest(number), f"seed {self._seed}, chunk {number}"
+            right = digest == reference(script).digest(number)
+            assert right, f"seed {self._seed}, chunk {number}, changes {self._changes}, {self._likeness(number)}"
         assert not self._steers, f"seed {self._seed} has not asked for {self._steers}"
+
+    def _likeness(self, number: int) -> str:
+        """Whether a wrong chunk is at least one of the session as it was before its first change."""
+        before = Script(model="bundled", profile=PROFILE, seed=self._seed, prompt=PROMPT)
+        return "as before a change" if self.digests[number] == reference(before).digest(number) else "of no such state"
 
     async def _take(self, chunk: Chunk) -> None:
         assert (chunk.seq, chunk.lineage, chunk.gap, chunk.discontinuity) == (len(self.digests), 0, False, False)
