@@ -100,6 +100,12 @@ def _promises(size: Size) -> BenchResult:
     return run(size)
 
 
+def _kills(size: Size) -> BenchResult:
+    from bench.kills import run
+
+    return run(size)
+
+
 def _wan_sizes(size: Size) -> BenchResult:
     from bench.wan_sizes import run
 
@@ -128,6 +134,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "live": _live,
     "flood": _flood,
     "promises": _promises,
+    "kills": _kills,
     "wan-sizes": _wan_sizes,
     "wan-layer": _wan_layer,
 }

@@ -47,6 +47,9 @@ def controller_command(
     worker_option: Annotated[
         list[str] | None, typer.Option(help="For each worker, as --model=emulated; repeatable.")
     ] = None,
+    planner: Annotated[
+        Path | None, typer.Option(help="Settings of the planner (YAML); default: its own for all of them.")
+    ] = None,
     mode: Annotated[
         Literal["execute", "approve", "advise"],
         typer.Option(help="What becomes of plans: carried out, only once an operator has approved, or only shown."),
@@ -70,15 +73,18 @@ def controller_command(
         from runtime.controller.controller import ControllerSettings
         from runtime.controller.process.config import ControllerConfig
         from runtime.controller.process.fleet_workers import FleetWorkers
+        from runtime.controller.process.planner_file import load_planner
         from runtime.controller.process.providing import Provided
         from runtime.controller.process.run import ControllerLoop
         from runtime.journal.journal import JournalError
         from runtime.recording.recording import Recorded
         from scheduler.fleet_file import load_fleet
+        from scheduler.planner_settings import PlannerSettings
 
         stopped = threading.Event()  # a signal that comes early still stops the workers that are to be stopped
         stop_on_signals(stopped.set)
         loaded = load_fleet(fleet)
+        planning = PlannerSettings() if planner is None else load_planner(planner)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = ControllerConfig(
             fleet=loaded,
@@ -87,6 +93,7 @@ def controller_command(
             gateways=gateways,
             keys=keys,
             settings=ControllerSettings(mode=mode, starts_workers=provider != "static"),
+            planner=planning,
         )
         recording = None
         if record is not None:

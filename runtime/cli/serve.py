@@ -32,6 +32,9 @@ def serve_command(
         int | None, typer.Option(min=1, max=256, help="At most; default: as the fleet file says.")
     ] = None,
     fleet: Annotated[Path | None, typer.Option(help="Fleet file (YAML); default: workers on processors.")] = None,
+    planner: Annotated[
+        Path | None, typer.Option(help="Settings of the planner (YAML); default: its own for all of them.")
+    ] = None,
     http: Annotated[str, typer.Option(help="Where clients come: HOST:PORT.")] = "127.0.0.1:8000",
     state: Annotated[Path, typer.Option(help="Folder of the journal and of what runs here.")] = Path("epochal-state"),
     model: Annotated[Literal["transformer", "emulated"], typer.Option(help="What makes the chunks.")] = "transformer",
@@ -67,6 +70,7 @@ def serve_command(
     """Serve sessions: a gateway, a controller and its workers, on this machine unless they are elsewhere."""
     with told():
         demand_parts()
+        from runtime.controller.process.planner_file import load_planner
         from runtime.gateway.config import read_admin_token
         from runtime.security.listening import check_listening
         from runtime.serving.plan_of_processes import Serving, children_for, chosen_fleet
@@ -81,6 +85,8 @@ def serve_command(
             read_admin_token(admin_token_file)
         elif mode == "approve":
             raise BadInputError.of("--mode", "approve needs an operator: give --admin-token-file")
+        if planner is not None:
+            load_planner(planner)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = chosen_fleet(fleet, workers, state)
         serving = Serving(
@@ -89,6 +95,7 @@ def serve_command(
             http=http,
             model=model,
             mode=mode,
+            planner=planner,
             admin_token_file=admin_token_file,
             provider=provider,
             ray_address=ray_address,

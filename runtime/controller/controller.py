@@ -192,7 +192,7 @@ class Controller:
         books = self._books
         match happening:
             case Exited(worker=worker, incarnation=None):
-                self._power.left(worker, now_s)
+                self._power.gone(worker, now_s)
             case Exited(worker=worker, incarnation=int(incarnation), reason=reason):
                 self._roster(books.roster.exited(worker, incarnation, reason), now_s)
             case Available():

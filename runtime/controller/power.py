@@ -64,7 +64,13 @@ class Power:
             self._books.tell(events.GpuReady(gpu_id=GpuId(worker)), now_s)
 
     def left(self, worker: str, now_s: float) -> None:
-        """Unless it was to stop, it is lost until it can be started again."""
+        """Unless it was to stop, it is lost until it can be started again; another may be starting in its place."""
+        if self._books.is_gpu(worker) and self._books.cluster.gpus[GpuId(worker)].status == "starting":
+            return
+        self.gone(worker, now_s)
+
+    def gone(self, worker: str, now_s: float) -> None:
+        """As `left`, and none is starting there: one that was has ended before it joined."""
         self._books.tally.gpu_off(worker, now_s)
         if self._books.is_gpu(worker):
             status = self._books.cluster.gpus[GpuId(worker)].status

@@ -267,14 +267,15 @@ def _add_health(app: FastAPI, gateway: Gateway) -> None:
     @app.get("/health")
     async def health() -> dict[str, Any]:
         """How things are; never an error while the process lives."""
-        now_s = gateway.now_s()
+        now_s, told = gateway.now_s(), gateway.desk.status
         return {
             "status": "ok" if gateway.desk.is_ready(now_s) else "degraded",
             "controller": "here" if gateway.desk.controller_is_here(now_s) else "away",
             "sessions": len(gateway.desk.sessions),
             "clients": gateway.desk.clients,
-            "mode": None if gateway.desk.status is None else gateway.desk.status.mode,
-            "proposal": None if gateway.desk.status is None else gateway.desk.status.proposal,
+            "controller_epoch": None if told is None else told.controller_epoch,
+            "mode": None if told is None else told.mode,
+            "proposal": None if told is None else told.proposal,
         }
 
     @app.get("/version")

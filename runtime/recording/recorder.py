@@ -23,7 +23,6 @@ from scheduler.cluster_state import all_off
 from scheduler.fleet import Fleet
 from scheduler.plan import Decision, Move
 from scheduler.planner_settings import PlannerSettings
-from scheduler.simulation.record import proven_gap
 from scheduler.sizes import state_bytes
 
 UNPLANNED = "drain"  # why a session moves that no plan has named: its GPU is emptied
@@ -173,7 +172,7 @@ class Recorder:
     def _plan(self, decision: Decision, t_s: float) -> line.PlanMade:
         plan, report = decision.plan, decision.report
         self._planned = {(move.session_id, move.kind, move.source, move.target): move for move in plan.moves}
-        gap = proven_gap(report)
+        gap = report.headline.gap if report.tiers and report.headline.proof else None
         return line.PlanMade(
             t_s=t_s,
             version=plan.version,

@@ -32,6 +32,7 @@ class Serving:
     http: str
     model: str
     mode: str
+    planner: Path | None  # file of its settings
     admin_token_file: Path | None
     provider: str
     ray_address: str
@@ -105,6 +106,7 @@ def children_for(serving: Serving, environment: Mapping[str, str]) -> tuple[Chil
         *(() if serving.keys is None else (f"--keys={serving.keys.resolve()}",)),
         "--stop-workers",
         *worker_options,
+        *(() if serving.planner is None else (f"--planner={serving.planner.resolve()}",)),
         *(() if serving.events is None else (f"--record={serving.events}",)),
         *silence,
     )

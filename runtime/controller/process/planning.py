@@ -16,11 +16,8 @@ from multiprocessing.connection import Connection
 import msgspec
 
 from scheduler.cluster import SessionId, Snapshot
-from scheduler.decision_json import DecisionRecord
-from scheduler.explain import explain
 from scheduler.fleet import Fleet
 from scheduler.plan import Decision
-from scheduler.planner import Planner
 from scheduler.planner_settings import PlannerSettings
 from scheduler.policy import Budget
 
@@ -174,28 +171,32 @@ def _explained(asked: _Explain, body: bytes | None) -> Explained:
 
 
 def _plan_for(pipe: Connection, fleet: Fleet, settings: PlannerSettings) -> None:
-    """The main function of the process; it ends with whoever asks."""
+    """The main function of the process; it ends with whoever asks, who does without solvers and begins sooner."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     from runtime.solve_child import warm_up
+    from scheduler.planner import Planner
 
     planner = Planner(fleet, settings)
     warm_up()
-    pipe.send("ready")
-    while True:
-        try:
+    try:
+        pipe.send("ready")
+        while True:
             asked: _Plan | _Explain = pipe.recv()
-        except EOFError:
-            return
-        if isinstance(asked, _Explain):
-            pipe.send(_explanation(asked, fleet, settings))
-            continue
-        budget = Budget(seconds=asked.seconds, clock=time.monotonic, early=asked.early)
-        decision = planner.step(asked.snapshot, asked.now_s, budget)
-        told = replace(decision.plan, seats=dict(decision.plan.seats))
-        pipe.send(replace(decision, plan=told, scale_in_wanted=dict(decision.scale_in_wanted)))
+            if isinstance(asked, _Explain):
+                pipe.send(_explanation(asked, fleet, settings))
+                continue
+            budget = Budget(seconds=asked.seconds, clock=time.monotonic, early=asked.early)
+            decision = planner.step(asked.snapshot, asked.now_s, budget)
+            told = replace(decision.plan, seats=dict(decision.plan.seats))
+            pipe.send(replace(decision, plan=told, scale_in_wanted=dict(decision.scale_in_wanted)))
+    except (EOFError, BrokenPipeError):  # whoever asks is gone
+        return
 
 
 def _explanation(asked: _Explain, fleet: Fleet, settings: PlannerSettings) -> bytes:
+    from scheduler.decision_json import DecisionRecord
+    from scheduler.explain import explain
+
     made = asked.made
     used = settings.model_copy(update=_BETWEEN) if made.early else settings
     record = DecisionRecord(

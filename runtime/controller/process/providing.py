@@ -91,8 +91,10 @@ class Provided:
         found: list[Gone] = []
         for heard in self._thread.heard():
             match heard:
-                case ProcessExited(running=running):
-                    found += _gone(running.worker, workers.get(running.worker), heard.reason)
+                case ProcessExited(running=running, asked=asked):
+                    gone = _gone(running.worker, workers.get(running.worker), heard.reason)
+                    # Who was to end and has said so is not the one that may be starting in its place by now.
+                    found += gone[1:] if asked and running.worker not in workers else gone
                     self._news.append(f"{running.worker}: {heard.reason}")
                 case NotStarted():
                     if heard.gave_up:

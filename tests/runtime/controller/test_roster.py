@@ -175,6 +175,16 @@ def test_after_a_restart_everybody_is_asked_and_the_silent_have_left() -> None:
     )
 
 
+def test_who_comes_back_after_the_question_is_asked_with_its_next_heartbeat() -> None:
+    truth = after(Truth(controller_epoch=4), [Joined(worker="w", incarnation=1)])
+    roster, _ = Roster.resumed(truth, 50.0)
+    (asked,) = roster.said(beat(), 50.4).words
+    assert isinstance(asked.body, AskInventory)
+    roster.said(inventory(controller_epoch=4), 50.5)
+    (echoed,) = roster.said(beat(), 50.9).words
+    assert isinstance(echoed.body, Renew)
+
+
 def test_what_could_not_be_written_has_not_happened(roster: Roster) -> None:
     trial = roster.copy()
     assert trial.exited("w", 1, "killed").records

@@ -326,7 +326,8 @@ def test_only_the_operator_approves_and_rejects_plans(place: Place) -> None:
     assert place.call("POST", "/v1/plans/7/reject", token=ADMIN_TOKEN).status == 200
     place.stage.mode, place.stage.proposal = "approve", 7
     place.until(lambda: place.call("GET", "/health").body["proposal"] == 7, "the proposal is shown")
-    assert place.call("GET", "/health").body["mode"] == "approve"
+    health = place.call("GET", "/health").body
+    assert (health["mode"], health["controller_epoch"]) == ("approve", 1)
 
 
 def test_an_explanation_that_was_given_up_is_told_as_such(place: Place) -> None:
