@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from itertools import product
 
 from runtime.client import Chunk, Client, Started, Updated, Video
 from tests.runtime.worker.live_sessions import Script, reference
@@ -65,17 +66,20 @@ class Viewer:
         self.is_done = True
 
     def check(self) -> None:
-        """Every chunk is what the ChunkModel makes of a session that is alone and is left in peace."""
-        script = Script(model="bundled", profile=PROFILE, seed=self._seed, prompt=PROMPT, changes=tuple(self._changes))
-        for number, digest in enumerate(self.digests):
-            right = digest == reference(script).digest(number)
-            assert right, f"seed {self._seed}, chunk {number}, changes {self._changes}, {self._likeness(number)}"
-        assert not self._steers, f"seed {self._seed} has not asked for {self._steers}"
+        """Every chunk is what the ChunkModel makes of a session that is alone and is left in peace.
 
-    def _likeness(self, number: int) -> str:
-        """Whether a wrong chunk is at least one of the session as it was before its first change."""
-        before = Script(model="bundled", profile=PROFILE, seed=self._seed, prompt=PROMPT)
-        return "as before a change" if self.digests[number] == reference(before).digest(number) else "of no such state"
+        A change shows from the next chunk on that begins: that is the next one, or the one after it.
+        """
+        assert not self._steers, f"seed {self._seed} has not asked for {self._steers}"
+        wrong = [self._first_wrong(later) for later in product((0, 1), repeat=len(self._changes))]
+        assert None in wrong, f"seed {self._seed}, changes {self._changes}: chunk {wrong[0]} is wrong, or {wrong[1:]}"
+
+    def _first_wrong(self, later: tuple[int, ...]) -> int | None:
+        """By how many chunks each change shows later; None: all are right."""
+        changes = tuple((at + by, to, how) for (at, to, how), by in zip(self._changes, later, strict=True))
+        script = Script(model="bundled", profile=PROFILE, seed=self._seed, prompt=PROMPT, changes=changes)
+        right = reference(script)
+        return next((number for number, one in enumerate(self.digests) if one != right.digest(number)), None)
 
     async def _take(self, chunk: Chunk) -> None:
         assert (chunk.seq, chunk.lineage, chunk.gap, chunk.discontinuity) == (len(self.digests), 0, False, False)
