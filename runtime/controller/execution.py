@@ -172,12 +172,8 @@ class Execution:
         if session.status not in _STATUS[move.kind] or not _is_where_thought(move, session):
             return False
         owner = books.truth.sessions[move.session_id].worker
-        if move.kind == "place":  # not where something of it has still to be forgotten
-            return (
-                owner is None
-                and self._receives(move.target)
-                and not books.orders.of(str(move.target), str(move.session_id))
-            )
+        if move.kind == "place":  # not while something of it has still to be forgotten, wherever that is
+            return owner is None and self._receives(move.target) and not books.orders.concern(move.session_id)
         if owner is None or not books.is_there(owner) or books.orders.of(owner, move.session_id) is not None:
             return False
         if known.state != ("suspended" if move.kind == "resume" else session.status):

@@ -41,6 +41,10 @@ class Orders:
         order = self._open.get((worker, session_id))
         return None if order is None else order.body
 
+    def concern(self, session_id: str) -> bool:
+        """Whether anything about the session was not confirmed by whoever it was."""
+        return any(name == session_id for _, name in self._open)
+
     def has(self, worker: str) -> bool:
         """Whether anything was not confirmed by it."""
         return any(name == worker for name, _ in self._open)

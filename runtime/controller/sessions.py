@@ -96,12 +96,20 @@ class Sessions:
                 books.orders.moved(worker, report.session_id, report.state)
                 if self._owns(worker, report.session_id, report.ownership):
                     self._is(report.session_id, report.state, now_s)
+                elif report.state in _RESTS and not self._owns(worker, report.session_id):
+                    self._forget(worker, report, now_s)
             case said.Lost() if self._owns(worker, report.session_id):
                 self.lose(report.session_id, report.reason, now_s)
             case said.Undelivered() if self._owns(worker, report.session_id):
                 self.lose(report.session_id, f"its chunks could not be encoded: {report.reason}", now_s)
             case _:
                 pass
+
+    def _forget(self, worker: str, report: said.Moved, now_s: float) -> None:
+        """It serves what is not its own: an order from before it was lost has come late."""
+        books, owned = self._books, self._books.truth.sessions.get(report.session_id)
+        if owned is not None and owned.ownership >= report.ownership and not books.is_handed_over(report.session_id):
+            books.order(worker, Close(session_id=report.session_id), now_s)
 
     def lose(self, session_id: str, reason: str, now_s: float) -> None:
         """Its owner is there, and the state is not; what is left of it there is closed."""
