@@ -52,7 +52,6 @@ class Roster:
     def __init__(self, controller_epoch: int, *, lease_s: float = LEASE_S, hang_s: float = HANG_S) -> None:
         self._controller_epoch, self._lease_s, self._hang_s = controller_epoch, lease_s, hang_s
         self._present: dict[str, Present] = {}
-        self._left: dict[str, int] = {}  # the last incarnation that has: its hello may come late, or twice
         self._question = 0
         self.strangers = 0  # messages of incarnations that have left, or were never let in
 
@@ -69,7 +68,6 @@ class Roster:
     def copy(self) -> Roster:
         """What is decided on it is forgotten with it."""
         copied = Roster(self._controller_epoch, lease_s=self._lease_s, hang_s=self._hang_s)
-        copied._left = dict(self._left)
         copied._present, copied._question, copied.strangers = dict(self._present), self._question, self.strangers
         return copied
 
@@ -96,8 +94,6 @@ class Roster:
     def said(self, message: FromWorker, now_s: float) -> Step:
         """Any message of a worker; what it says of sessions is for others."""
         match message:
-            case Hello() if message.incarnation == self._left.get(message.worker):
-                return Step(words=(self._ask(message.worker, message.incarnation),))  # said before it had left
             case Hello():
                 return self._hello(message, now_s)
             case Inventory() if message.controller_epoch == self._controller_epoch:
@@ -118,7 +114,6 @@ class Roster:
         if not self.knows(worker, incarnation):
             return Step()
         del self._present[worker]
-        self._left[worker] = incarnation
         return Step(records=(Left(worker=worker, incarnation=incarnation, reason=reason[:1024]),))
 
     def ticked(self, now_s: float) -> Step:

@@ -37,10 +37,6 @@ def orders_are_said_once(patch: Patch) -> None:
     patch.setattr(Orders, "due", lambda *_: ())
 
 
-def nobody_is_asked_again(patch: Patch) -> None:
-    patch.setattr(Roster, "_ask_again", lambda *_: iter(()))
-
-
 def handovers_go_on_without_a_worker_that_has_left(patch: Patch) -> None:
     patch.setattr(Handovers, "left", lambda *_: Step())
 
@@ -131,7 +127,6 @@ def a_step_reads_chance(patch: Patch) -> None:
 
 MUTANTS: tuple[Callable[[Patch], None], ...] = (
     orders_are_said_once,
-    nobody_is_asked_again,
     handovers_go_on_without_a_worker_that_has_left,
     handovers_are_forgotten_in_a_restart,
     what_is_lost_stays_in_the_picture,
