@@ -14,28 +14,26 @@ import msgspec
 from runtime.controller.approval import Approval
 from runtime.controller.books import Books, Known
 from runtime.controller.execution import Execution
-from runtime.controller.handovers import Handovers, Part
+from runtime.controller.handovers import Handovers
+from runtime.controller.inventories import Inventories
 from runtime.controller.picture import draw
 from runtime.controller.power import Power
 from runtime.controller.roster import Roster
 from runtime.controller.sessions import Admission, Sessions
 from runtime.controller.step import Step
 from runtime.gateway import messages as gate
-from runtime.journal.records import Committed, Joined, Left, Lost, Reactivated, Record
+from runtime.journal.records import Joined, Left
 from runtime.journal.truth import Truth
-from runtime.transfer.messages import MigrationReport, Side
+from runtime.transfer.messages import MigrationReport
 from runtime.worker import messages as said
-from runtime.worker.messages import Close
 from runtime.worker.process.lease import LEASE_S
-from runtime.worker.process.messages import FromWorker, Goodbye, Heartbeat, Held, Hello, Inventory, Renew, Said
+from runtime.worker.process.messages import FromWorker, Goodbye, Heartbeat, Hello, Inventory, Renew, Said
 from scheduler import events
-from scheduler.cluster import History, Session, SessionId, Snapshot
+from scheduler.cluster import History, SessionId, Snapshot
 from scheduler.fleet import Fleet
 from scheduler.plan import Decision, Plan
 
-ORPHAN_S = 60.0  # for how long a worker may hold what nobody knows before it is told to forget it
 STATUS_S = 0.5
-_SOURCE_STATES = ("precopy", "frozen")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +99,7 @@ class Controller:
         self._sessions = Sessions(books, settings.admission)
         self._execution, self._power = Execution(books), Power(books, starts=settings.starts_workers)
         self._approval = Approval(settings.mode)
-        self._orphans: dict[tuple[str, str], float] = {}  # by worker and session: since when they are seen
+        self._inventories = Inventories(books, self._sessions, self._execution)
         self._status_s = float("-inf")
 
     @classmethod
@@ -132,7 +130,8 @@ class Controller:
         copied = Controller(self._books.copy(), self._settings)
         copied._execution = self._execution.copy(copied._books)
         copied._approval = self._approval.copy()
-        copied._orphans, copied._status_s = dict(self._orphans), self._status_s
+        copied._inventories = self._inventories.copy(copied._books, copied._sessions, copied._execution)
+        copied._status_s = self._status_s
         return copied
 
     @property
@@ -243,16 +242,13 @@ class Controller:
         for record in silent.records:  # whatever it still does is of the past; what it holds is in the way
             if isinstance(record, Left) and books.is_gpu(record.worker):
                 books.switch(record.worker, on=False, at_once=True)
-        self._take(books.handovers.ticked(now_s), now_s)
+        self._execution.take(books.handovers.ticked(now_s), now_s)
         there = [name for name in books.roster.present if books.is_there(name)]
         books.say(*books.orders.due(there, now_s))
         self._sessions.settle(now_s)
         self._execution.evacuate(now_s)
         self._await_deliveries()
-        for (worker, session_id), since_s in list(self._orphans.items()):
-            if now_s - since_s >= ORPHAN_S:
-                del self._orphans[worker, session_id]
-                books.order(worker, Close(session_id=session_id), now_s)
+        self._inventories.ticked(now_s)
         if now_s - self._status_s >= STATUS_S:
             self._status_s = now_s
             books.reply(self._status(now_s))
@@ -263,8 +259,8 @@ class Controller:
         match message:
             case Said() if books.roster.knows(message.worker, message.incarnation):
                 self._report(message.worker, message.report, now_s)
-            case Inventory() if self._counts(message):
-                self._inventory(message, now_s)
+            case Inventory():
+                self._inventories.heard(message, now_s)
             case _:
                 pass
 
@@ -274,7 +270,7 @@ class Controller:
             case said.Refused():
                 self._execution.refused(worker, report.session_id, now_s)
             case said.Frozen():
-                self._take(books.handovers.hear(books.truth, worker, report, now_s), now_s)
+                self._execution.take(books.handovers.hear(books.truth, worker, report, now_s), now_s)
                 self._await_deliveries()
             case said.Moved():
                 self._sessions.heard(worker, report, now_s)
@@ -285,7 +281,7 @@ class Controller:
                     self._execution.dropped(report.session_id)
             case _:
                 assert isinstance(report, MigrationReport)
-                self._take(books.handovers.hear(books.truth, worker, report, now_s), now_s)
+                self._execution.take(books.handovers.hear(books.truth, worker, report, now_s), now_s)
 
     def _gateway(self, message: gate.FromGateway, now_s: float) -> None:
         books = self._books
@@ -305,7 +301,7 @@ class Controller:
                 owned = books.truth.sessions.get(message.session_id)
                 if owned is not None and owned.lineage == message.lineage:
                     taken = books.handovers.chunks_taken(books.truth, message.session_id, message.up_to, now_s)
-                    self._take(taken, now_s)
+                    self._execution.take(taken, now_s)
             case gate.Ask(about="approve" | "reject"):
                 self._ruled(message, now_s)
             case gate.Ask() | gate.Controlled():
@@ -329,82 +325,15 @@ class Controller:
         touched = set(books.owners.of(worker))
         touched |= {p.session_id for p in books.handovers.under_way if p.side(worker) is not None}
         books.write(record)
-        self._take(books.handovers.left(books.truth, worker, now_s), now_s)
+        self._execution.take(books.handovers.left(books.truth, worker, now_s), now_s)
         self._power.left(worker, now_s)
         books.orders.left(worker)
-        self._orphans = {at: since_s for at, since_s in self._orphans.items() if at[0] != worker}
+        self._inventories.left(worker)
         for session_id in sorted(touched & set(books.truth.sessions)):
             known = books.known[session_id]
             books.known[session_id] = replace(known, state="" if books.truth.sessions[session_id].lost else known.state)
             self._execution.dropped(session_id)
             draw(books, session_id, now_s)
-
-    def _take(self, step: Step, now_s: float) -> None:
-        """What hand-overs have decided, and what follows for the picture of the sessions that it is about."""
-        books = self._books
-        sessions = {attempt: handover.session_id for attempt, handover in books.truth.handovers.items()}
-        for record in books.take(step):
-            session_id = _session_of(record, sessions)
-            if session_id is None or session_id not in books.truth.sessions:
-                continue
-            books.touched.add(session_id)
-            if isinstance(record, Lost):
-                books.known[session_id] = replace(books.known[session_id], state="")
-                self._execution.dropped(session_id)
-                draw(books, session_id, now_s)
-
-    def _counts(self, inventory: Inventory) -> bool:
-        """It answers this controller: what an earlier one has asked for may have been said before its last words."""
-        hello, roster = inventory.hello, self._books.roster
-        return inventory.controller_epoch == self.truth.controller_epoch and roster.knows(
-            hello.worker, hello.incarnation
-        )
-
-    def _inventory(self, inventory: Inventory, now_s: float) -> None:
-        """What is there is compared with what is written down.
-
-        What was asked for before a session was known to be there says nothing against that.
-        """
-        books, worker = self._books, inventory.hello.worker
-        older = {name for name in books.owners.of(worker) if inventory.question <= books.known[name].there_at}
-        for held in inventory.sessions:
-            if held.session_id not in older or held.ownership == books.truth.sessions[held.session_id].ownership:
-                self._holds(worker, held, now_s)
-        there = {held.session_id for held in inventory.sessions}
-        for session_id in sorted(books.owners.of(worker) - there - older):
-            if not isinstance(books.orders.of(worker, session_id), said.Open):
-                self._sessions.lose(session_id, "its worker does not hold it", now_s)
-                self._execution.dropped(session_id)
-
-    def _holds(self, worker: str, held: Held, now_s: float) -> None:
-        books = self._books
-        if held.attempt is not None:
-            side: Side = "source" if held.state in _SOURCE_STATES or held.ownership > 0 else "target"
-            froze = held.state != "precopy"
-            part = Part(
-                session_id=held.session_id, attempt=held.attempt, side=side, ownership=held.ownership, froze=froze
-            )
-            self._take(books.handovers.found(books.truth, worker, part, now_s), now_s)
-        owned = books.truth.sessions.get(held.session_id)
-        if owned is not None and owned.worker == worker and owned.ownership == held.ownership:
-            self._is_as_held(held, now_s)
-        elif owned is not None and held.attempt not in books.truth.handovers:  # elsewhere: this copy is of the past
-            books.order(worker, Close(session_id=held.session_id), now_s)
-        elif held.attempt is None:
-            self._orphans.setdefault((worker, held.session_id), now_s)
-
-    def _is_as_held(self, held: Held, now_s: float) -> None:
-        books, known = self._books, self._books.known[held.session_id]
-        if held.state == "lost":
-            self._sessions.lose(held.session_id, "its worker has lost it", now_s)
-            self._execution.dropped(held.session_id)
-            return
-        active = known.active if known.heard else held.active
-        books.known[held.session_id] = replace(known, active=active, state=held.state)
-        if not self._execution.is_flying(held.session_id) and not _agrees(
-            books.session(held.session_id), held, active=active
-        ):
-            draw(books, held.session_id, now_s)
 
     def _await_deliveries(self) -> None:
         """A commit waits until all that the source has computed is with the client."""
@@ -434,20 +363,3 @@ class Controller:
             mode=self._approval.mode,
             proposal=self._approval.proposal,
         )
-
-
-def _agrees(session: Session | None, held: Held, *, active: bool) -> bool:
-    """Whether the picture shows the session where its owner has it, and wanting what its client wants."""
-    if session is None:
-        return False
-    in_host_memory = held.state == "suspended"
-    return (session.gpu is None) == in_host_memory and (session.status in ("active", "waiting")) == active
-
-
-def _session_of(record: Record, sessions: dict[int, str]) -> str | None:
-    """Whom a record of a hand-over is about; attempts as they were before it."""
-    if isinstance(record, Lost):
-        return record.session_id
-    if isinstance(record, Committed | Reactivated):
-        return sessions.get(record.attempt)
-    return None

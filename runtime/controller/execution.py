@@ -12,14 +12,16 @@ from typing import Literal
 
 from runtime.controller.books import Books, text_of
 from runtime.controller.picture import draw
-from runtime.journal.records import Lost, Placed
+from runtime.controller.rooms import Rooms
+from runtime.controller.step import Step
+from runtime.journal.records import Committed, Lost, Placed, Reactivated, Record
 from runtime.transfer.messages import Way
 from runtime.worker.messages import Close, Open, Resume, Suspend
 from scheduler import events
 from scheduler.cluster import Gpu, GpuId, Session, SessionId
 from scheduler.cluster_checks import held_mib
 from scheduler.plan import Move, Plan
-from scheduler.sizes import host_room_mib, room_mib, state_bytes, state_mib
+from scheduler.sizes import room_mib, state_bytes, state_mib
 
 WAYS: tuple[Way, ...] = ("cuda-ipc", "nccl", "gloo", "tcp")  # the first that both workers have
 _STATUS = {"place": ("waiting",), "resume": ("waiting",), "migrate": ("active", "idle"), "offload": ("active", "idle")}
@@ -131,6 +133,20 @@ class Execution:
         flight = self._landed(session_id)
         if flight is not None and flight.stage == "handing over":
             self._books.tally.migrated("dropped", flight.move.reason)
+
+    def take(self, step: Step, now_s: float) -> None:
+        """What hand-overs have decided, and what follows for the picture of the sessions that it is about."""
+        books = self._books
+        sessions = {attempt: handover.session_id for attempt, handover in books.truth.handovers.items()}
+        for record in books.take(step):
+            session_id = _session_of(record, sessions)
+            if session_id is None or session_id not in books.truth.sessions:
+                continue
+            books.touched.add(session_id)
+            if isinstance(record, Lost):
+                books.known[session_id] = replace(books.known[session_id], state="")
+                self.dropped(session_id)
+                draw(books, session_id, now_s)
 
     def evacuate(self, now_s: float) -> None:
         """States in the host memory of a GPU that is to be emptied would end with it: one after another moves on."""
@@ -312,33 +328,13 @@ class Execution:
             draw(self._books, session_id, now_s)
 
 
-class Rooms:
-    """Memory in GPUs and hosts, counting what is there and what is on its way; `fill` counts a move that begins."""
-
-    def __init__(self, books: Books) -> None:
-        self._books = books
-        self._on_gpu, self._on_node = held_mib(books.cluster.snapshot(), books.fleet)
-
-    def has_room(self, move: Move) -> bool:
-        """For one more state where it goes."""
-        fleet, size_mib = self._books.fleet, self._size_mib(move)
-        if move.target is not None:
-            gpu_type = self._books.cluster.gpus[move.target].gpu_type
-            return self._on_gpu.get(move.target, 0) + size_mib <= room_mib(fleet, gpu_type)
-        assert move.target_node is not None, "an offload has a node"
-        room = host_room_mib(fleet, move.target_node)
-        return room is None or self._on_node.get(move.target_node, 0) + size_mib <= room
-
-    def fill(self, move: Move) -> None:
-        if move.target is not None:
-            self._on_gpu[move.target] = self._on_gpu.get(move.target, 0) + self._size_mib(move)
-        elif move.target_node is not None:
-            self._on_node[move.target_node] = self._on_node.get(move.target_node, 0) + self._size_mib(move)
-
-    def _size_mib(self, move: Move) -> int:
-        session = self._books.session(move.session_id)
-        assert session is not None, "it applies"
-        return state_mib(self._books.fleet, session.profile)
+def _session_of(record: Record, sessions: dict[int, str]) -> str | None:
+    """Whom a record of a hand-over is about; attempts as they were before it."""
+    if isinstance(record, Lost):
+        return record.session_id
+    if isinstance(record, Committed | Reactivated):
+        return sessions.get(record.attempt)
+    return None
 
 
 def _is_where_thought(move: Move, session: Session) -> bool:

@@ -123,10 +123,9 @@ class Power:
 
     def _holds(self, gpu_id: GpuId) -> bool:
         """A session of its own, one that comes or goes, or one that it has not confirmed to have forgotten."""
-        truth = self._books.truth
-        owns = any(owned.worker == gpu_id for owned in truth.sessions.values())
-        takes_part = any(gpu_id in (progress.source, progress.target) for progress in self._books.handovers.under_way)
-        return owns or takes_part or self._books.orders.has(gpu_id)
+        books = self._books
+        takes_part = any(gpu_id in (progress.source, progress.target) for progress in books.handovers.under_way)
+        return bool(books.owners.of(gpu_id)) or takes_part or books.orders.has(gpu_id)
 
     def _is_spare(self, gpu: Gpu) -> bool:
         """As many others of its pool are ready as are always to be there."""
