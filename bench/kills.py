@@ -6,6 +6,7 @@ controller are processes of their own, as `epochal serve` begins them; the chunk
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import random
@@ -15,12 +16,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+from rich.console import Console
 
 from bench.kills_system import System, Tail, truth_of
 from bench.kills_users import Seen, User
+from bench.render import Format, show
 from bench.result import BenchResult, Cell, Gate, Size
 from runtime.client import Client
 from runtime.recording import events
@@ -198,7 +201,7 @@ class Picture:
 
 
 async def _killed(scale: Scale, system: System) -> Outcome:
-    chance, seen, picture = random.Random(scale.seed), Seen(), Picture(Tail(system.events))  # noqa: S311
+    chance, seen, picture = random.Random(scale.seed), Seen(), Picture(Tail(system.events))
     client = Client(system.place.url)
     await _ready(system, 0)
     users = [User(client, PROFILE, PACE_S, chance.getrandbits(32), seen) for _ in range(scale.users)]
@@ -311,3 +314,18 @@ async def _ready(system: System, epoch: int) -> float:
             return time.monotonic()
         await asyncio.sleep(HEALTH_S)
     raise TimeoutError(f"no controller after {epoch} is ready: {system.told()}")
+
+
+def main() -> int:
+    """So many kills as are asked for, with the gates of the standard size."""
+    parser = argparse.ArgumentParser(description="Kill a controller again and again while clients watch.")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--format", choices=get_args(Format), default="table")
+    given = parser.parse_args()
+    result = run_scale(replace(SCALES["standard"], kills=given.kills))
+    show([result], given.format, Console(width=200))
+    return 0 if result.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

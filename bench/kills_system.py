@@ -29,6 +29,7 @@ from runtime.serving.plan_of_processes import Serving, children_for
 from runtime.serving.supervisor import Child
 
 START_S = 60.0  # for the gateway to say where it is
+LOOK_S = 0.05  # between two looks whether it has
 
 
 class System:
@@ -134,7 +135,7 @@ class System:
             _, found, rest = path.read_text().partition("http://")
             if found and "," in rest:
                 return found + rest.partition(",")[0]
-            time.sleep(0.05)
+            time.sleep(LOOK_S)
         raise TimeoutError(f"the gateway does not say where it is: {path.read_text()}")
 
 

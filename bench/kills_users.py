@@ -42,7 +42,7 @@ class User:
 
     def __init__(self, client: Client, profile: str, pace_s: float, seed: int, seen: Seen) -> None:
         self._client, self._profile, self._pace_s, self._seen = client, profile, pace_s, seen
-        self._chance = random.Random(seed)  # noqa: S311 - nothing depends on its being secret
+        self._chance = random.Random(seed)
         self._is_leaving = False
         self._number = 0  # chunks of this session
         self._wants = False

@@ -6,6 +6,7 @@ Decides when something is said again; must never know a worker. It shares the th
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import zmq
 
@@ -40,7 +41,7 @@ class Clients:
     def begin(self, zero_s: float) -> None:
         """Everybody comes, rests, returns and leaves as in the trace, which begins then."""
         for at_s, what, session_id in self._users.changes():
-            self._swarm.timers.at(zero_s + at_s, lambda now_s, w=what, s=session_id: self._change(w, s, now_s))  # type: ignore[misc]
+            self._swarm.timers.at(zero_s + at_s, partial(self._change, what, session_id))
 
     def _here(self, now_s: float) -> None:
         self._say(gate.Here(gateway="clients", since=1, protocol=gate.PROTOCOL, sent_s=now_s))
@@ -73,7 +74,7 @@ class Clients:
             self._say(gate.Want(session_id=session_id, active=self._wanted[session_id]))
         else:
             return
-        self._swarm.timers.at(now_s + AGAIN_S, lambda at_s: self._tell(session_id, at_s))
+        self._swarm.timers.at(now_s + AGAIN_S, partial(self._tell, session_id))
 
     def hear(self, now_s: float) -> None:
         """All that has come."""

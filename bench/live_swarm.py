@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 
 import numpy as np
@@ -82,7 +82,7 @@ class Swarm:
         if on and name not in self._on:
             self._on[name] = len(self.paid)
             self.paid.append((gpu.gpu_type, now_s, None))
-            self.timers.at(now_s + self.fleet.gpu_types[gpu.gpu_type].startup_s, lambda at_s: self._begin(name, at_s))
+            self.timers.at(now_s + self.fleet.gpu_types[gpu.gpu_type].startup_s, partial(self._begin, name))
         elif not on and name in self._on:
             gpu_type, on_s, _ = self.paid[self._on[name]]
             self.paid[self._on.pop(name)] = (gpu_type, on_s, now_s)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import zmq
@@ -178,7 +179,7 @@ class Worker:
             self._do(self._table.handle(event, now_s), now_s)
 
     def _later(self, seconds: float, event: Event, now_s: float) -> None:
-        self._swarm.timers.at(now_s + seconds, lambda at_s: self._told(event, at_s))
+        self._swarm.timers.at(now_s + seconds, partial(self._told, event))
 
     def _told(self, event: Event, now_s: float) -> None:
         self._now(event, now_s)
@@ -204,7 +205,7 @@ class Worker:
                     self._now(Listening(attempt=action.attempt, route=action.route), now_s)
                 case SendRound():
                     seconds = self._transfer_s(bytes_in(action.ranges), links.node_node_gb_s)
-                    self._swarm.timers.at(now_s + seconds, lambda at_s, sent=action: self._sent(sent, at_s))  # type: ignore[misc]
+                    self._swarm.timers.at(now_s + seconds, partial(self._sent, action))
                 case StopLane():
                     self._end_lane(action.attempt, now_s)
                 case Adopt() | Forget():
@@ -290,7 +291,7 @@ class Worker:
             self._users.left_out(name, round_s)
         self._round_begin_s, self._round_end_s = now_s, now_s + round_s
         periods = {name: self._users.by_id[name].period for name in taken}
-        self._swarm.timers.at(now_s + round_s, lambda at_s: self._end_round(periods, round_s, at_s))
+        self._swarm.timers.at(now_s + round_s, partial(self._end_round, periods, round_s))
 
     def _end_round(self, periods: Mapping[SessionId, int], round_s: float, now_s: float) -> None:
         self._round_end_s = None

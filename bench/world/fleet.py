@@ -62,4 +62,5 @@ LIMITS = Limits(
     forget_s=8.0,
     create_wait_s=5.0,
 )
-JOURNALS = next((folder for folder in (Path("/dev/shm"),) if folder.is_dir()), None)  # noqa: S108 - nothing is kept
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - where there is such a folder, journals cost no disk; each has its own in it
+JOURNALS = _IN_MEMORY if _IN_MEMORY.is_dir() else None

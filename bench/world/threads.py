@@ -115,7 +115,7 @@ class SimulatedCopy:
     def wait(self, seconds: float) -> bool:  # noqa: ARG002 - nothing waits here
         return self._done
 
-    def wait_layer(self, index: int, seconds: float) -> bool:  # noqa: ARG002
+    def wait_layer(self, index: int, seconds: float) -> bool:  # noqa: ARG002 - nor for a layer
         return self._done
 
 
@@ -126,7 +126,13 @@ class SimulatedCopies:
         self._chance, self.busy_chance = chance, 0.1
         self.under_way: list[SimulatedCopy] = []
 
-    def begin(self, source: Tensor, target: Tensor, layers: Ranges, sums: GranuleSums | None = None) -> Copy | Busy:  # noqa: ARG002
+    def begin(
+        self,
+        source: Tensor,
+        target: Tensor,
+        layers: Ranges,  # noqa: ARG002 - all of it is copied at once
+        sums: GranuleSums | None = None,  # noqa: ARG002 - the world compares whole states
+    ) -> Copy | Busy:
         if self._chance.random() < self.busy_chance:
             return Busy(copies_max=len(self.under_way))
         copy = SimulatedCopy(source, target)

@@ -59,7 +59,7 @@ class World:
     """`step` lets a tenth of a second go by. `path` is for the journal."""
 
     def __init__(self, seed: int, path: Path, mode: gate.Mode = "execute") -> None:
-        self.chance, self.path = random.Random(seed), path  # noqa: S311
+        self.chance, self.path = random.Random(seed), path
         self.rough = True
         self.settings = replace(SETTINGS, mode=mode)
         self.operator = Operator(self.chance) if mode == "approve" else None

@@ -6,7 +6,6 @@ Decides what is asked over HTTP, and how long a create waits for its turn; must 
 from __future__ import annotations
 
 import asyncio
-import random
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -14,7 +13,7 @@ from urllib.parse import quote
 from runtime.client.calls import Place, answer_as, call, place_of
 from runtime.client.errors import BusyError, NoSessionError, UnreachableError
 from runtime.client.messages import Created, SessionInfo, Ticket
-from runtime.client.retries import Retries
+from runtime.client.retries import Retries, draw
 from runtime.client.video import Video
 
 _SESSIONS = "/v1/sessions"
@@ -67,7 +66,7 @@ class Client:
                 return answer_as(Created, await call(self._place, "POST", _SESSIONS, body=body))
             except (BusyError, UnreachableError) as error:
                 failures += 1
-                pause_s = self._retries.pause_s_of(failures, error.fault.retry_after_s, random.random())  # noqa: S311
+                pause_s = self._retries.pause_s_of(failures, error.fault.retry_after_s, draw())
                 if loop.time() + pause_s > until_s:
                     raise
                 await asyncio.sleep(pause_s)

@@ -6,6 +6,9 @@ Decides how long the pauses are; must never know what is tried. Chance is an arg
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import SystemRandom
+
+draw = SystemRandom().random  # the chance that `pause_s_of` takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -29,7 +28,7 @@ from runtime.client.errors import (
 )
 from runtime.client.messages import Chunk, Done, Event, Lost, Picture, Started, Ticket, Updated, message_of
 from runtime.client.order import Order
-from runtime.client.retries import Retries
+from runtime.client.retries import Retries, draw
 from runtime.gateway.framing import BadFramingError, unframed
 
 MESSAGE_BYTES_MAX = (32 << 20) + (1 << 20)  # the largest chunk, and its head
@@ -224,7 +223,7 @@ class Video:
         self._failures, self._opened_s = 1 if steady else self._failures + 1, 0.0
         if self._failures > self._retries.attempts_max:
             raise trouble from error
-        pause_s = self._retries.pause_s_of(self._failures, trouble.fault.retry_after_s, random.random())  # noqa: S311
+        pause_s = self._retries.pause_s_of(self._failures, trouble.fault.retry_after_s, draw())
         self._again_s = now_s + pause_s
         return Lost(fault=trouble.fault, pause_s=pause_s)
 

@@ -1,6 +1,6 @@
 """Which addresses a worker connects to, and where it lets others connect.
 
-Decides what may be used without keys: nothing beyond this machine; must never open a connection.
+Decides what may be used without keys: nothing beyond this machine; must never connect to anybody.
 """
 
 from __future__ import annotations

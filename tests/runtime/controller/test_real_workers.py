@@ -61,7 +61,7 @@ def test_states_go_round_and_chunks_stay_what_they_are(controller: RealControlle
 @pytest.mark.parametrize("seed", range(3))
 def test_controllers_that_die_leave_nobody_frozen(controller: RealController, seed: int) -> None:
     """The next one goes on from the journal and from what workers hold."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     for _ in range(4):
         for session_id in SESSIONS:
             controller.begin(session_id, next_name(controller, session_id), "tcp")

@@ -35,7 +35,7 @@ def a_session(name: str, prompt: str = "a red square") -> Created:
 
 def lives(seed: int, truth: Truth | None = None) -> Iterator[Record]:
     """Without an end."""
-    chance, truth = random.Random(seed), truth or Truth()  # noqa: S311
+    chance, truth = random.Random(seed), truth or Truth()
     while True:
         record = _tried(chance, truth)
         try:

@@ -115,7 +115,7 @@ def test_a_folded_past_that_was_changed_is_refused(path: Path, monkeypatch: pyte
 @pytest.mark.parametrize("seed", range(12))
 def test_flipped_bytes_and_torn_files_are_refused_or_change_nothing(path: Path, seed: int) -> None:
     before = written(path, 60)
-    body, chance = bytearray(path.read_bytes()), random.Random(seed)  # noqa: S311
+    body, chance = bytearray(path.read_bytes()), random.Random(seed)
     if seed % 3 == 0:
         del body[chance.randrange(1, len(body)) :]
     else:
@@ -169,7 +169,7 @@ def told_before_the_kill(path: Path, seed: int) -> int:
     ) as writer:
         assert writer.stdout is not None
         writer.stdout.readline()
-        time.sleep(random.Random(seed).uniform(0.0, 0.3))  # noqa: S311
+        time.sleep(random.Random(seed).uniform(0.0, 0.3))
         writer.send_signal(signal.SIGKILL)
         return [1, *(int(line) for line in writer.stdout.read().split())][-1]
 

@@ -59,7 +59,7 @@ def check(ears: Ears) -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_whatever_is_said_and_whoever_dies_nothing_is_left(tmp_path: Path, seed: int) -> None:
-    chance, ears = random.Random(seed), Ears()  # noqa: S311 - to be repeated
+    chance, ears = random.Random(seed), Ears()
 
     async def case() -> None:
         for is_last in (False, False, True):  # providers of one folder

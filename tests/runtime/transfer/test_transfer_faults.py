@@ -81,7 +81,7 @@ def test_a_bit_that_flips_between_two_sockets_is_noticed(fleet: Fleet, at_byte: 
 
 
 def test_kills_at_any_moment_lose_no_session_of_the_living(fleet: Fleet) -> None:
-    rng = random.Random(7)  # noqa: S311
+    rng = random.Random(7)
     for _ in range(6):
         strike_at_any_time(fleet, rng)
 

@@ -48,7 +48,7 @@ def main() -> None:
                 assert outcome.committed, "a pair that is made needs no store"
                 ends["committed"] += 1
     else:
-        rng = random.Random(options.seed)  # noqa: S311
+        rng = random.Random(options.seed)
         with a_live_fleet("emulated", device_bytes=EMULATED_BYTES, host_bytes=EMULATED_BYTES) as fleet:
             for at in range(options.count):
                 ends[strike_at_any_time(fleet, rng)] += 1

@@ -40,7 +40,7 @@ def credit(worker: SimulatedWorker, up_to: int) -> list[object]:
 @pytest.fixture
 def source() -> SimulatedWorker:
     """All of the session has been sent after two chunks."""
-    source, target = (SimulatedWorker(name, 1, lambda: 1.0, Random(1), lambda *_: True) for name in "st")  # noqa: S311
+    source, target = (SimulatedWorker(name, 1, lambda: 1.0, Random(1), lambda *_: True) for name in "st")
     source.hear([Renew(controller_epoch=1, incarnation=1, sent_s=1.0)])
     text = Text(profile="a", seed=1, prompt="red circle")
     tell(source, Open(session_id=S, state_bytes=STATE_BYTES, ownership=1, text=text))

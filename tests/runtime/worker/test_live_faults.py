@@ -47,7 +47,7 @@ def test_a_lost_store_costs_new_pairs_and_no_session(kill: bool) -> None:
 
 
 def test_kills_at_any_moment_lose_no_session_of_the_living() -> None:
-    rng = random.Random(5)  # noqa: S311
+    rng = random.Random(5)
     with a_live_fleet("emulated", device_bytes=EMULATED_BYTES, host_bytes=EMULATED_BYTES) as fleet:
         for _ in range(8):
             strike_at_any_time(fleet, rng)
