@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from runtime.bundled import example_files
+from runtime.controller.process.config import check_fleet
 from runtime.provider.command import EPOCHAL
 from runtime.serving.supervisor import Child
 from scheduler.fleet_file import load_fleet
@@ -52,10 +53,11 @@ def chosen_fleet(given: Path | None, workers: int | None, state: Path) -> Path:
         with example_files("fleets/laptop.yaml") as (path,):
             text = path.read_text()
     else:
-        load_fleet(given)
+        whole = load_fleet(given)
         text = given.read_text()
-    if workers is None and given is not None:
-        return given
+        if workers is None:
+            check_fleet(whole)
+            return given
     data: dict[str, Any] = yaml.safe_load(text)
     if workers is not None:
         if len(data["pools"]) != 1:
@@ -65,7 +67,7 @@ def chosen_fleet(given: Path | None, workers: int | None, state: Path) -> Path:
         data["pools"][0] |= {"nodes": workers, "gpus_min": min(data["pools"][0].get("gpus_min", 0), workers)}
     path = state / "fleet.yaml"
     write_bytes(path, yaml.safe_dump(data, sort_keys=False).encode())
-    load_fleet(path)
+    check_fleet(load_fleet(path))
     return path
 
 

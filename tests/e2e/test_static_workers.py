@@ -17,7 +17,8 @@ from scheduler.cluster_state import all_off
 from scheduler.fleet_file import load_fleet
 from tests.e2e.command import EPOCHAL, environment, epochal
 from tests.e2e.test_serve import Watched, is_ready, until
-from tests.runtime.gateway.live import Clients, free_port
+from tests.runtime.gateway.live import Clients
+from tests.runtime.gateway.stage import free_port
 
 PATIENCE_S = 120.0
 HOST = "127.0.0.2"

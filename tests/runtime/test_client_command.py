@@ -19,7 +19,8 @@ from runtime.encode.chunk import Kind
 from runtime.gateway import messages as m
 from tests.e2e.command import EPOCHAL, environment, epochal
 from tests.runtime.client.films import CHUNK_S, FRAMES, SIDE, a_film
-from tests.runtime.gateway.live import PATIENCE_S, Place, a_place
+from tests.runtime.gateway.live import Place, a_place
+from tests.runtime.gateway.stage import PATIENCE_S
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import sys
 
 from tests.e2e.command import ROOT, environment
 from tests.runtime.client.films import CHUNK_S, a_film
-from tests.runtime.gateway.live import PATIENCE_S, a_place
+from tests.runtime.gateway.live import a_place
+from tests.runtime.gateway.stage import PATIENCE_S
 
 
 def test_the_example_runs() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.runtime.client.films import CHUNK_S, SIDE, a_film
-from tests.runtime.gateway.live import PATIENCE_S, Place, a_place
+from tests.runtime.gateway.live import Place, a_place
+from tests.runtime.gateway.stage import PATIENCE_S
 from tests.scheduler.browser import needs_chromium, running_browser
 
 if TYPE_CHECKING:
