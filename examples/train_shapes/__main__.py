@@ -41,13 +41,14 @@ def learn(
     checkpoint: Annotated[Path, typer.Argument(help="Written as learning goes on; if it is there, learning goes on.")],
     lessons: Annotated[int | None, typer.Option(min=1, help="How many in all; may change as learning goes on.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of a new checkpoint only.")] = 0,
+    weights: Annotated[Path | None, typer.Option(help="Where a new checkpoint begins; default: from nothing.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Lessons between two checkpoints.")] = 200,
     threads: Annotated[int, typer.Option(min=1, help="Of the processor.")] = 1,
 ) -> None:
     """Learn until all lessons are done. Ctrl-C keeps what was learnt; the same command then goes on."""
     with told():
         torch.set_num_threads(threads)
-        learner, done = load_checkpoint(checkpoint) if checkpoint.exists() else (Learner.begin(Course(seed=seed)), 0)
+        learner, done = load_checkpoint(checkpoint) if checkpoint.exists() else (_begun(seed, weights), 0)
         total = lessons or learner.course.lessons
         learner = replace(learner, course=msgspec.structs.replace(learner.course, lessons=total))
         recent: deque[tuple[float, float]] = deque(maxlen=_RECENT)
@@ -113,6 +114,13 @@ def sheet(
             rollouts += play(TransformerChunkModel(network), scenes(resolution.name), chunks)
         write_sheet(output, rollouts)
         print(f"{output}: {len(rollouts)} scenes of {chunks} chunks")
+
+
+def _begun(seed: int, weights: Path | None) -> Learner:
+    if weights is None:
+        return Learner.begin(Course(seed=seed))
+    learnt = load(weights)
+    return Learner.begin(Course.further(learnt.configuration, seed), learnt)
 
 
 @contextmanager

@@ -42,6 +42,11 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     own_from: float = 0.25  # of the lessons: from there on part of the past is the network's own
     average: float = 0.999
 
+    @classmethod
+    def further(cls, configuration: Configuration, seed: int) -> Course:
+        """For a network that has learnt before: not as fast, and its own past is worth learning from at once."""
+        return cls(configuration=configuration, seed=seed, rate=8e-4, own_from=0.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Learner:
@@ -53,9 +58,12 @@ class Learner:
     optimizer: torch.optim.AdamW
 
     @classmethod
-    def begin(cls, course: Course) -> Learner:
+    def begin(cls, course: Course, learnt: Network | None = None) -> Learner:
+        """From nothing, or from the weights of a network that has learnt before."""
         torch.manual_seed(course.seed)
         network = Network(course.configuration, len(VOCABULARY))
+        if learnt is not None:
+            network.load_state_dict(learnt.state_dict())
         average = Network(course.configuration, len(VOCABULARY)).requires_grad_(False)
         average.load_state_dict(network.state_dict())
         optimizer = torch.optim.AdamW(network.parameters(), lr=course.rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -89,7 +97,7 @@ class Learner:
         if lesson < self.course.own_from * self.course.lessons:
             return 0
         drawn = float(torch.rand(1, generator=chance))
-        return 0 if drawn < 0.45 else 1 if drawn < 0.75 else 2
+        return 0 if drawn < 0.4 else 1 if drawn < 0.65 else 2 if drawn < 0.85 else 3
 
 
 def rate_at(course: Course, lesson: int) -> float:

@@ -117,6 +117,16 @@ def test_interrupted_learning_ends_with_the_same_weights(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
 
 
+def test_learning_further_begins_with_what_was_learnt() -> None:
+    learnt = Learner.begin(SMALL)
+    learnt.learn(0)
+    further = Learner.begin(Course.further(ONE_PASS, seed=5), learnt.network)
+    for name, tensor in learnt.network.state_dict().items():
+        assert torch.equal(further.network.state_dict()[name], tensor), name
+        assert torch.equal(further.average.state_dict()[name], tensor), name
+    assert further.course.seed == 5
+
+
 def test_the_rate_rises_and_falls() -> None:
     course = Course(lessons=100, warm_lessons=10)
     rates = [rate_at(course, lesson) for lesson in range(101)]

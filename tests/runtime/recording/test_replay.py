@@ -27,7 +27,7 @@ from scheduler.planner_settings import PlannerSettings
 from tests.runtime.recording.recorded import joined
 from traces.store import read_trace
 
-SEEDS = range(3)
+SEEDS = (0, 8, 19)  # together they end every kind of move, and fail some
 
 
 class RecordedWorld(World):
