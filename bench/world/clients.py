@@ -20,6 +20,8 @@ from runtime.gateway.tokens import digest_of, scopes_of
 from runtime.worker.messages import Text
 
 TENANTS = ("red", "blue")
+POISON_CHANCE = 0.02  # that a user asks for it
+POISON = "poison"  # whoever computes a prompt with this word ends at once
 LOST = ("its state was lost", "its workers have ended")  # why a session that its user wants may end all the same
 
 Proved = Callable[[str, int, int, bytes], bool]  # session, lineage, number, body: whether it was computed for it
@@ -79,11 +81,13 @@ class Clients:
 
     # What users do.
 
-    def come(self, now_s: float) -> None:
+    def come(self, now_s: float, *, poison_chance: float = POISON_CHANCE) -> User:
         self._made += 1
         tenant = TENANTS[self._made % len(TENANTS)]
-        user = User(tenant, f"token-{self._made}", seed=self._made, asked=f"first {self._made}", begun_s=now_s)
+        asked = f"{POISON if self._chance.random() < poison_chance else 'first'} {self._made}"
+        user = User(tenant, f"token-{self._made}", seed=self._made, asked=asked, begun_s=now_s)
         self.users.append(user)
+        return user
 
     def steer(self, user: User, now_s: float) -> None:
         session = self._of(user)

@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.world.fleet import FLEET, JOURNALS
 from bench.world.invariants import the_journal_leads_here
 from bench.world.world import TICK_S, World
+from runtime.controller.suspects import FALLS_MAX
 from runtime.gateway.messages import Mode
 from scheduler.cluster import SessionId
 
@@ -23,11 +24,12 @@ APPROVED_S = 12 * FLEET.epoch_s  # where an operator has to approve what is to b
 STILL_S = 2 * FLEET.epoch_s  # L3: and then nothing moves
 STILL_EVERY, STILL_TRIES = 10, 8
 EMPTY_S, EMPTY_EVERY = 60.0, 25
+POISON_EVERY = 20
 
 REACHED = frozenset(  # sometimes, in some life: what is never reached was never tested
     (
         *("place", "resume", "offload", "migrate", "stopped"),
-        *("killed", "hung and killed", "zombie", "lose", "lane fails", "checksum", "undelivered"),
+        *("killed", "hung and killed", "zombie", "lose", "poisoned", "lane fails", "checksum", "undelivered"),
         *("controller killed", "two controllers", "superseded", "disk full", "reconnect", "gateway anew"),
         *("late plan", "lost plan"),
         *("Created", "Prompted", "Joined", "Left", "Placed", "Lost", "Ended"),
@@ -76,6 +78,10 @@ def _lived(world: World, seed: int) -> str:
         moved = _moved(world)
         if moved:
             return f"L3: nobody wants anything else, and there were {moved}"
+    if seed % POISON_EVERY == 3:
+        left = poisoned(world, heal_s)
+        if left:
+            return f"L4: {heal_s:g} s after somebody had come who takes workers down: {'; '.join(left[:3])}"
     if seed % EMPTY_EVERY == 1:
         left = emptied(world)
         if left:
@@ -116,6 +122,18 @@ def emptied(world: World) -> list[str]:
         return unsettled(world) + (["no worker was stopped"] if world.reached["stopped"] == before else [])
 
     return _until(world, wrong, EMPTY_S)
+
+
+def poisoned(world: World, seconds: float) -> list[str]:
+    """Somebody comes who takes down whoever computes for him, as often as he may; what is still wrong after that."""
+    world.is_deadly = True
+    user = world.clients.come(world.now_s, poison_chance=1.0)
+    left = _until(world, lambda: ["he is still there"] if user in world.clients.users else [], seconds)
+    world.is_deadly = False
+    downed = world.poisoned[user.session_id]
+    if downed != FALLS_MAX:
+        left.append(f"{downed} workers have gone down")
+    return left or _until(world, lambda: unsettled(world), seconds)
 
 
 def _until(world: World, wrong: Callable[[], list[str]], seconds: float) -> list[str]:

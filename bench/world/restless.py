@@ -1,6 +1,7 @@
-"""Plans that nobody sensible would make: sessions are moved about at random, and some moves cannot even begin.
+"""Plans that nobody sensible would make: sessions are moved about at random, some moves cannot even begin, and GPUs are
+to be stopped whoever is there.
 
-Decides which moves are asked for; must never know which of them apply: whoever carries a plan out has to find that out.
+Decides what is asked for; must never know what of that applies: whoever carries a plan out has to find that out.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from scheduler.cluster import Gpu, Session, Snapshot
 from scheduler.plan import Decision, Move
 from scheduler.sizes import state_bytes
 
+STOP_CHANCE = 0.2  # that a plan asks for some GPU to be stopped
 MIGRATIONS_MAX = 1  # of one plan: with one that began meanwhile, what the budget allows into and out of one GPU
 
 
 def restless(decision: Decision, snapshot: Snapshot, chance: random.Random) -> Decision:
-    """The decision with moves of another kind."""
+    """The decision with moves of another kind, and perhaps a GPU that is to stop."""
     gpus = sorted(snapshot.gpus.values(), key=lambda gpu: gpu.gpu_id)
     sessions = sorted(snapshot.sessions.values(), key=lambda session: session.session_id)
     chance.shuffle(sessions)
@@ -27,7 +29,10 @@ def restless(decision: Decision, snapshot: Snapshot, chance: random.Random) -> D
         migrations += move.kind == "migrate"
         if move.kind != "migrate" or migrations <= MIGRATIONS_MAX:
             moves.append(move)
-    return replace(decision, plan=replace(decision.plan, moves=tuple(moves)))
+    aims = dict(decision.plan.gpus)
+    if chance.random() < STOP_CHANCE:
+        aims[chance.choice(gpus).gpu_id] = "stop"
+    return replace(decision, plan=replace(decision.plan, moves=tuple(moves), gpus=aims))
 
 
 def _move(session: Session, gpu: Gpu, snapshot: Snapshot, chance: random.Random) -> Move | None:

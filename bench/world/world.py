@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec.structs import replace as with_fields
 
 from bench.world.account import Account
-from bench.world.clients import Clients
+from bench.world.clients import POISON, Clients
 from bench.world.control import Control, Luck, Outside
 from bench.world.fleet import SETTINGS
 from bench.world.invariants import check, nothing_is_said_early
@@ -26,6 +26,7 @@ from bench.world.worker import SimulatedWorker
 from runtime.chunk_models.chunk_model import Chunk
 from runtime.controller.controller import Available, Controller, Exited, Happening, Ticked
 from runtime.controller.step import Step, Switch
+from runtime.controller.suspects import FALLS_MAX
 from runtime.gateway import messages as gate
 from runtime.gateway import workers as gate_workers
 from runtime.gateway.workers import ToOwner
@@ -82,6 +83,9 @@ class World:
         self.disk_full = False
         self.takes = 0.15  # chance that a client shows a chunk
         self.undelivered = 0.002  # chance that a chunk cannot be encoded
+        self.is_deadly = True  # whether poison is
+        self.poisoned: Counter[str] = Counter()  # workers that each session has taken down
+        self._poison = dict[str, str]()  # by worker: whom it computes, and ends with
         self.luck = Luck(late=0.1, lost=0.05, restless=0.5)
         self.wrote_now = self.told_now = False
         self._is_older = False
@@ -310,6 +314,9 @@ class World:
         if self.rough and self.chance.random() < 0.2:
             return  # it is busy
         worker.turn()
+        if worker.name in self._poison:
+            self._taken_down(worker.name)
+            return
         for copy in list(worker.copies.under_way):
             if not self.rough or self.chance.random() < 0.6:
                 copy.finish()
@@ -319,6 +326,14 @@ class World:
             links.up.put(frame)
         for frame in worker.frames("gateway"):
             links.chunks.put(frame)
+
+    def _taken_down(self, name: str) -> None:
+        """L4. Nothing of what it did in this turn is heard of."""
+        session_id = self._poison.pop(name)
+        self.gone(name, "poisoned")
+        self.poisoned[session_id] += 1
+        downed = self.poisoned[session_id]
+        assert downed <= FALLS_MAX, f"L4: {session_id} has taken {downed} workers down"
 
     def _transfers(self) -> None:
         for attempt in self.attempts():
@@ -365,6 +380,8 @@ class World:
         stranger = owned is not None and owned.ownership == ownership and owned.worker not in (None, worker.name)
         assert not stranger, f"{chunk.session} is computed by {worker.name}, which does not own it"
         assert worker.is_leased, f"{worker.name} computes without a lease"
+        if self.is_deadly and carried.head.prompt.startswith(POISON):
+            self._poison[worker.name] = chunk.session
         assert chunk.number < carried.up_to, f"{chunk.session}: chunk {chunk.number} is computed without credit"
         self.truthful.check(with_fields(carried.head, chunk_number=chunk.number), chunk)
         self._bodies.add((chunk.session, chunk.lineage, chunk.number, chunk.frames.tobytes()))
@@ -377,7 +394,7 @@ class World:
 
     def heal(self) -> None:
         """From now on nothing goes wrong, and all that is under way arrives."""
-        self.rough = False
+        self.rough = self.is_deadly = False
         if self.operator is not None:
             self.operator.always = True
         self.undelivered = 0.0

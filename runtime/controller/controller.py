@@ -21,6 +21,7 @@ from runtime.controller.power import Power
 from runtime.controller.roster import Roster
 from runtime.controller.sessions import Admission, Sessions
 from runtime.controller.step import Step
+from runtime.controller.suspects import FALLS_MAX, Suspects
 from runtime.gateway import messages as gate
 from runtime.journal.records import Joined, Left
 from runtime.journal.truth import Truth
@@ -100,6 +101,7 @@ class Controller:
         self._execution, self._power = Execution(books), Power(books, starts=settings.starts_workers)
         self._approval = Approval(settings.mode)
         self._inventories = Inventories(books, self._sessions, self._execution)
+        self._suspects = Suspects(books)
         self._status_s = float("-inf")
 
     @classmethod
@@ -131,6 +133,7 @@ class Controller:
         copied._execution = self._execution.copy(copied._books)
         copied._approval = self._approval.copy()
         copied._inventories = self._inventories.copy(copied._books, copied._sessions, copied._execution)
+        copied._suspects = self._suspects.copy(copied._books)
         copied._status_s = self._status_s
         return copied
 
@@ -249,6 +252,7 @@ class Controller:
         self._execution.evacuate(now_s)
         self._await_deliveries()
         self._inventories.ticked(now_s)
+        self._suspects.settle()
         if now_s - self._status_s >= STATUS_S:
             self._status_s = now_s
             books.reply(self._status(now_s))
@@ -333,7 +337,11 @@ class Controller:
             known = books.known[session_id]
             books.known[session_id] = replace(known, state="" if books.truth.sessions[session_id].lost else known.state)
             self._execution.dropped(session_id)
-            draw(books, session_id, now_s)
+            if self._suspects.fell(session_id, known.state):
+                reason = f"its workers have ended {FALLS_MAX} times in a row, now {worker}: {record.reason}"
+                self._sessions.end(session_id, reason[:1024], now_s)
+            if session_id in books.truth.sessions:
+                draw(books, session_id, now_s)
 
     def _await_deliveries(self) -> None:
         """A commit waits until all that the source has computed is with the client."""

@@ -11,6 +11,7 @@ from typing import assert_never
 from runtime.journal.records import (
     Aborted,
     Began,
+    Cleared,
     Committed,
     Created,
     Ended,
@@ -63,7 +64,7 @@ class Owners:
             case Prepared():
                 self._handed_over[record.attempt] = record.session_id
                 return frozenset((record.session_id,))
-            case Created() | Prompted() | Ended() | Placed() | Lost():
+            case Created() | Prompted() | Ended() | Placed() | Lost() | Cleared():
                 return frozenset((record.session_id,))
             case Committed():
                 return frozenset((self._handed_over[record.attempt],))

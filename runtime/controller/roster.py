@@ -103,18 +103,19 @@ class Roster:
             case Heartbeat():
                 return self._heartbeat(message, now_s)
             case Goodbye() if self.knows(message.worker, message.incarnation):
-                return self.exited(message.worker, message.incarnation, f"said goodbye: {message.reason}")
+                reason = f"said goodbye: {message.reason}"
+                return self.exited(message.worker, message.incarnation, reason, stopped=not message.failed)
             case Goodbye() | Said():
                 if not self.knows(message.worker, message.incarnation):
                     self.strangers += 1
                 return Step()
 
-    def exited(self, worker: str, incarnation: int, reason: str) -> Step:
-        """Somebody has seen the process end, and its memory with it."""
+    def exited(self, worker: str, incarnation: int, reason: str, *, stopped: bool = False) -> Step:
+        """Somebody has seen the process end, and its memory with it. `stopped`: because it was asked to."""
         if not self.knows(worker, incarnation):
             return Step()
         del self._present[worker]
-        return Step(records=(Left(worker=worker, incarnation=incarnation, reason=reason[:1024]),))
+        return Step(records=(Left(worker=worker, incarnation=incarnation, reason=reason[:1024], stopped=stopped),))
 
     def ticked(self, now_s: float) -> Step:
         """Whose lease has surely ended has left."""

@@ -40,6 +40,7 @@ class Left(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     worker: _Name
     incarnation: _Count
     reason: Annotated[str, Meta(max_length=1024)]
+    stopped: bool = False  # as it was asked to: no session has brought that about
 
 
 class Created(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -78,6 +79,12 @@ class Placed(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 
 class Lost(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """Its owner is there and has lost its state: it can only begin anew."""
+
+    session_id: _Name
+
+
+class Cleared(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """That its workers have ended is not held against it any more: another has served it for long enough."""
 
     session_id: _Name
 
@@ -123,6 +130,7 @@ Record = (
     | Ended
     | Placed
     | Lost
+    | Cleared
     | Prepared
     | Committed
     | Aborted

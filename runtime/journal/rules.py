@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from runtime.journal.records import (
     Aborted,
     Began,
+    Cleared,
     Committed,
     Created,
     Ended,
@@ -75,7 +76,7 @@ class _Draft:
                 self._left(record)
             case Created():
                 self._created(record)
-            case Prompted() | Ended() | Placed() | Lost():
+            case Prompted() | Ended() | Placed() | Lost() | Cleared():
                 self._changed(record, self._known(record, record.session_id))
             case Prepared():
                 self._prepared(record, self._known(record, record.session_id))
@@ -97,7 +98,8 @@ class _Draft:
         del self._workers[record.worker]
         for name, session in self._sessions.items():
             if session.worker == record.worker:
-                self._sessions[name] = replace(session, worker=None, lost=True)
+                fallen = session.fallen + (not record.stopped)
+                self._sessions[name] = replace(session, worker=None, lost=True, fallen=fallen)
 
     def _created(self, record: Created) -> None:
         _demand(record.session_id not in self._sessions, record, "it is there already")
@@ -111,10 +113,13 @@ class _Draft:
             tenant=record.tenant,
         )
 
-    def _changed(self, record: Prompted | Ended | Placed | Lost, session: Owned) -> None:
+    def _changed(self, record: Prompted | Ended | Placed | Lost | Cleared, session: Owned) -> None:
         if isinstance(record, Prompted):
             _demand(record.serial >= session.prompt_serial, record, f"prompt {session.prompt_serial} was there before")
             self._sessions[record.session_id] = replace(session, prompt=record.prompt, prompt_serial=record.serial)
+            return
+        if isinstance(record, Cleared):
+            self._sessions[record.session_id] = replace(session, fallen=0)
             return
         if isinstance(record, Lost):
             _demand(session.worker is not None, record, "nobody owns it")

@@ -31,6 +31,7 @@ class Owned(Struct, frozen=True, kw_only=True, array_like=True):
     ownership: _Count = 0  # epoch; grows whenever the owner changes
     lineage: _Count = 0  # grows whenever it begins anew
     lost: bool = False  # it had an owner, who is gone with its state
+    fallen: _Count = 0  # owners that have ended under it without being asked to, since it was last cleared
 
 
 class Handover(Struct, frozen=True, kw_only=True, array_like=True):

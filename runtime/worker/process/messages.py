@@ -209,6 +209,7 @@ class Goodbye(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     worker: str
     incarnation: int
     reason: str
+    failed: bool = False  # it was not asked to end
 
 
 FromWorker = Hello | Heartbeat | Said | Inventory | Goodbye  # what a controller hears

@@ -89,7 +89,9 @@ class Worker:
             self._failures.append(TimeoutError(f"a pass does not end within {STUCK_S:g} s"))
         self._parts.delivery.close(self._config.drain_s)
         reason = "stopped" if not self._failures else f"failed: {self._failures[0]}"
-        self._outbox.say(Goodbye(worker=self._config.name, incarnation=self._config.incarnation, reason=reason[:1024]))
+        name, incarnation = self._config.name, self._config.incarnation
+        failed = bool(self._failures)
+        self._outbox.say(Goodbye(worker=name, incarnation=incarnation, reason=reason[:1024], failed=failed))
         self._sockets.stop(FLUSH_S)
         self._parts.lanes.close()
         self._parts.copies.close()

@@ -16,8 +16,10 @@ from runtime.controller.controller import Controller
 from runtime.controller.handover import Progress
 from runtime.controller.handovers import Handovers
 from runtime.controller.orders import Orders
+from runtime.controller.power import Power
 from runtime.controller.roster import Roster
 from runtime.controller.step import Step, Word
+from runtime.controller.suspects import Suspects
 from runtime.gateway.messages import Mode
 from runtime.gateway.stream import Stream
 from runtime.journal.journal import Journal
@@ -114,6 +116,16 @@ def leases_never_end(patch: Patch) -> None:
     patch.setattr(Lease, "holds", lambda self, _: self.sent_s is not None)
 
 
+def workers_are_stopped_first(patch: Patch) -> None:
+    """Rule 8."""
+    patch.setattr(Power, "_holds", lambda *_: False)
+
+
+def nobody_is_suspected(patch: Patch) -> None:
+    """L4."""
+    patch.setattr(Suspects, "fell", lambda *_: False)
+
+
 def a_step_reads_chance(patch: Patch) -> None:
     """Rule 10."""
     ask = Roster._ask
@@ -138,6 +150,8 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     any_controller_is_listened_to,
     the_target_is_activated_before_the_commit,
     leases_never_end,
+    workers_are_stopped_first,
+    nobody_is_suspected,
     a_step_reads_chance,
 )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from runtime.journal.records import (
     Aborted,
+    Cleared,
     Committed,
     Created,
     Ended,
@@ -62,6 +63,7 @@ def _tried(chance: random.Random, truth: Truth) -> Record:
         Reactivated(attempt=opened),
         Finished(attempt=opened),
         *((Lost(session_id=session),) if chance.random() < 0.3 else ()),
+        *((Cleared(session_id=session),) if chance.random() < 0.3 else ()),
         *((Ended(session_id=session),) if chance.random() < 0.3 else ()),
         *((Left(worker=worker, incarnation=incarnation, reason="gone"),) if chance.random() < 0.3 else ()),
     )

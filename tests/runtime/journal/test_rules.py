@@ -13,6 +13,7 @@ from runtime.journal.records import (
     RECORD_BYTES_MAX,
     Aborted,
     Began,
+    Cleared,
     Committed,
     Created,
     Ended,
@@ -47,6 +48,14 @@ def told(*records: Record) -> Truth:
 def test_a_session_is_owned_by_who_it_is_placed_on() -> None:
     session = told(*PLACED).sessions["s"]
     assert (session.worker, session.ownership, session.lineage) == ("w0", 1, 0)
+
+
+def test_owners_that_have_fallen_are_counted_until_the_session_is_cleared() -> None:
+    assert told(*PLACED, W0_LEFT).sessions["s"].fallen == 1
+    assert told(*PLACED, msgspec.structs.replace(W0_LEFT, stopped=True)).sessions["s"].fallen == 0
+    again = (*PLACED, W0_LEFT, Placed(session_id="s", worker="w1"), W1_LEFT)
+    assert told(*again).sessions["s"].fallen == 2
+    assert told(*again, Cleared(session_id="s")).sessions["s"].fallen == 0
 
 
 def test_the_commit_moves_the_owner_and_nothing_before_it_does() -> None:
@@ -132,7 +141,7 @@ def test_owners_are_there_ownership_grows_and_steps_add_up(seed: int) -> None:
         assert len(handed_over) == len(set(handed_over))
     assert truth == after(Truth(), records)
     assert truth_of_bytes(truth_to_bytes(truth)) == truth
-    assert len(seen) == 12, f"some records never came: {seen}"
+    assert len(seen) == 13, f"some records never came: {seen}"
 
 
 def test_bytes_do_not_depend_on_the_order_in_which_things_came() -> None:
