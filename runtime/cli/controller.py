@@ -5,6 +5,7 @@ Decides what the command takes and what is told about it; must never know a sess
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from pathlib import Path
@@ -47,6 +48,10 @@ def controller_command(
     worker_option: Annotated[
         list[str] | None, typer.Option(help="For each worker, as --model=emulated; repeatable.")
     ] = None,
+    devices: Annotated[
+        str,
+        typer.Option(help="Of workers that are started here, in turn, as cuda:0,cuda:1; default: all there are."),
+    ] = "",
     planner: Annotated[
         Path | None, typer.Option(help="Settings of the planner (YAML); default: its own for all of them.")
     ] = None,
@@ -77,6 +82,7 @@ def controller_command(
         from runtime.controller.process.providing import Provided
         from runtime.controller.process.run import ControllerLoop
         from runtime.journal.journal import JournalError
+        from runtime.provider.devices import devices_here
         from runtime.recording.recording import Recorded
         from scheduler.fleet_file import load_fleet
         from scheduler.planner_settings import PlannerSettings
@@ -107,6 +113,7 @@ def controller_command(
             options=tuple(worker_option or ()),
             keys=keys,
             ray_address=ray_address,
+            devices=tuple(devices.split(",")) if devices else devices_here(os.environ),
         )
         providing = Provided(started.thread(lambda: None), started.gpus, stops=stop_workers)
         try:

@@ -36,6 +36,7 @@ _COMMANDS = {
     "controller": "Decide where sessions are: place, suspend and migrate them, and start and stop workers as plans "
     "want it.",
     "worker": "Compute the chunks of sessions on one device, as a controller says.",
+    "store": "Let pairs of workers meet, so that states go over NCCL between GPUs and over gloo between processors.",
     "gateway": "Let clients create sessions and watch them, over HTTP and WebSocket.",
     "trace": "Traces: public formats to ours, bodies on arrivals, synthetic workloads, checks, statistics.",
 }

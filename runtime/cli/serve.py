@@ -65,6 +65,13 @@ def serve_command(
     keys: Annotated[
         Path | None, typer.Option(help="Folder of CURVE certificates, as epochal keys makes it, if others may connect.")
     ] = None,
+    devices: Annotated[
+        str,
+        typer.Option(help="Of workers that are started here, in turn, as cuda:0,cuda:1; default: all there are."),
+    ] = "",
+    store: Annotated[
+        str, typer.Option(help="Where pairs of workers meet (NCCL, gloo): HOST:PORT. Default: states travel over TCP.")
+    ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
 ) -> None:
     """Serve sessions: a gateway, a controller and its workers, on this machine unless they are elsewhere."""
@@ -75,7 +82,10 @@ def serve_command(
         from runtime.security.listening import check_listening
         from runtime.serving.plan_of_processes import Serving, children_for, chosen_fleet
         from runtime.serving.supervisor import Supervisor
+        from runtime.worker.process.addresses import store_address
 
+        if store:
+            store_address("--store", store)
         if (controller_address is None) != (gateway_address is None):
             raise BadInputError.of("--controller-address and --gateway-address", "must be given together")
         for option, address in (("--controller-address", controller_address), ("--gateway-address", gateway_address)):
@@ -102,6 +112,8 @@ def serve_command(
             controller=controller_address,
             gateway=gateway_address,
             keys=keys,
+            devices=devices,
+            store=store,
             events=None if no_record else (record or state / "events.jsonl").resolve(),
             quiet=quiet,
         )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _EPILOG = (
     "Example: epochal worker --controller tcp://127.0.0.1:7100 --gateway tcp://127.0.0.1:7101 "
-    "--store 127.0.0.1:7102. Ctrl-C and SIGTERM finish the chunks in progress. "
+    "--store 127.0.0.1:7103. Ctrl-C and SIGTERM finish the chunks in progress. "
     "Exit codes: 0 stopped, 1 failed, 2 bad input or torch is not installed."
 )
 

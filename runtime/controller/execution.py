@@ -40,6 +40,7 @@ class Flight:
     since_s: float  # when this stage began
     attempt: int = 0
     state_bytes: int = 0  # that are handed over
+    way: Way = "tcp"  # by which
     active: bool = True  # what its target was told that its client wants
 
 
@@ -274,7 +275,7 @@ class Execution:
             )
         )
         begun = replace(flight, stage="handing over", since_s=now_s, attempt=attempt, state_bytes=state_bytes)
-        self._fly(replace(begun, active=active))
+        self._fly(replace(begun, active=active, way=books.handovers.way(attempt)))
 
     def _state_bytes(self, worker: str, profile: str) -> int | None:
         present = self._books.roster.present.get(worker)
@@ -308,7 +309,7 @@ class Execution:
         seconds, tally = now_s - flight.since_s, self._books.tally
         match flight.stage:
             case "handing over":
-                tally.migrated("done", flight.move.reason, seconds, flight.state_bytes)
+                tally.migrated("done", flight.move.reason, seconds, flight.state_bytes, flight.way)
             case "resuming":
                 tally.offloaded("to_device", seconds)
             case "suspending":

@@ -72,6 +72,12 @@ class Handovers:
     def under_way(self) -> tuple[Progress, ...]:
         return tuple(self._progress.values())
 
+    def way(self, attempt: int) -> Way:
+        """By which the state of an attempt that is under way goes."""
+        transfer = self._progress[attempt].transfer
+        assert transfer is not None, f"attempt {attempt} is an earlier controller's"
+        return transfer.route.way
+
     def horizon(self, truth: Truth) -> Horizon:
         """To every worker that may hold a staged copy, now and then."""
         return Horizon(attempt=truth.last_attempt, open_attempts=tuple(self._progress))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from runtime.transfer.messages import Way
 from scheduler.cluster import Gpu
 from scheduler.fleet import Fleet
 from scheduler.plan import Report
@@ -54,12 +55,12 @@ class Tally:
         if report.fallback is not None:  # the planner knows one
             self._add(_labelled("epochal_plan_fallback_total", reason="by_priority"))
 
-    def migrated(self, result: str, reason: str, seconds: float = 0.0, moved_bytes: int = 0) -> None:
+    def migrated(self, result: str, reason: str, seconds: float = 0.0, moved_bytes: int = 0, way: Way = "tcp") -> None:
         """A hand-over has ended. Time and bytes are those of states that have arrived."""
         self._add(_labelled("epochal_migrations_total", result=result, reason=reason))
         if result == "done":
             self._took(seconds, "epochal_migration_seconds")
-            self._add("epochal_migration_bytes_total", moved_bytes)
+            self._add(_labelled("epochal_migration_bytes_total", way=way), moved_bytes)
 
     def offloaded(self, direction: str, seconds: float) -> None:
         """A state is in host memory, or back from there."""

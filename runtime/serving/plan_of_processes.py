@@ -21,7 +21,7 @@ from traces.errors import BadInputError
 from traces.store import write_bytes
 
 SOCKET_CHARACTERS_MAX = 100  # of the path of a socket
-GATEWAY_STOP_S, CONTROLLER_STOP_S = 15.0, 60.0
+GATEWAY_STOP_S, STORE_STOP_S, CONTROLLER_STOP_S = 15.0, 5.0, 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class Serving:
     gateway: str | None
     keys: Path | None  # folder of certificates
     events: Path | None  # what is recorded
+    devices: str  # of workers, as the controller takes them
+    store: str  # where pairs of workers meet; empty: nowhere
     quiet: bool
 
 
@@ -95,6 +97,8 @@ def children_for(serving: Serving, environment: Mapping[str, str]) -> tuple[Chil
     worker_options = [f"--worker-option=--model={serving.model}"]
     if serving.model == "emulated":
         worker_options.append(f"--worker-option=--fleet={serving.fleet.resolve()}")
+    if serving.store:
+        worker_options.append(f"--worker-option=--store={serving.store}")
     controller = (
         "controller",
         f"--fleet={serving.fleet.resolve()}",
@@ -108,13 +112,17 @@ def children_for(serving: Serving, environment: Mapping[str, str]) -> tuple[Chil
         *(() if serving.keys is None else (f"--keys={serving.keys.resolve()}",)),
         "--stop-workers",
         *worker_options,
+        *((f"--devices={serving.devices}",) if serving.devices else ()),
         *(() if serving.planner is None else (f"--planner={serving.planner.resolve()}",)),
         *(() if serving.events is None else (f"--record={serving.events}",)),
         *silence,
     )
-    return (
-        Child(name="gateway", command=(*EPOCHAL, *gateway), stop_s=GATEWAY_STOP_S, environment=environment),
-        Child(name="controller", command=(*EPOCHAL, *controller), stop_s=CONTROLLER_STOP_S, environment=environment),
+    wanted = [("gateway", gateway, GATEWAY_STOP_S), ("controller", controller, CONTROLLER_STOP_S)]
+    if serving.store:
+        wanted.insert(1, ("store", ("store", f"--listen={serving.store}", *silence), STORE_STOP_S))
+    return tuple(
+        Child(name=name, command=(*EPOCHAL, *command), stop_s=stop_s, environment=environment)
+        for name, command, stop_s in wanted
     )
 
 

@@ -18,6 +18,7 @@ from runtime.recording.reading import read_events
 from tests.e2e.command import ROOT
 from tests.e2e.test_serve import served
 from tests.e2e.viewers import PATIENCE_S, PROFILE, Viewer, until
+from tests.runtime.gateway.stage import free_port
 
 WORKERS, SESSIONS, STAYING = 4, 12, 9
 PACE_S = 0.75  # of a client for each chunk: twelve of them leave two cores time for everything else
@@ -42,7 +43,8 @@ def test_chunks_are_what_they_must_be_while_workers_come_and_go(tmp_path: Path) 
     a_fleet_of_threes(fleet)
     planner.write_text(yaml.safe_dump(PLANNER))
     log = state / "events.jsonl"
-    with served(state, f"--fleet={fleet}", f"--planner={planner}") as (place, _):
+    store = f"--store=127.0.0.1:{free_port()}"  # states travel between pairs of workers
+    with served(state, f"--fleet={fleet}", f"--planner={planner}", store) as (place, _):
         client = Client(f"http://{place.host}:{place.port}")
         viewers = [Viewer(client, seed, PACE_S, STEERS if seed < STAYING else ()) for seed in range(SESSIONS)]
         asyncio.run(watched(viewers, log))
@@ -58,6 +60,7 @@ def test_chunks_are_what_they_must_be_while_workers_come_and_go(tmp_path: Path) 
     assert holding.hand_overs >= 2
     counted = [line for line in lines if line.startswith("epochal_migrations_total{") and 'result="done"' in line]
     assert sum(float(line.split()[-1]) for line in counted) == holding.hand_overs
+    assert any(line.startswith('epochal_migration_bytes_total{way="gloo"}') for line in lines)
     for viewer in viewers:
         viewer.check()
 

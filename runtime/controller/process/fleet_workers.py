@@ -36,6 +36,7 @@ class FleetWorkers:
     options: tuple[str, ...] = ()  # further ones, the same for all
     keys: Path | None = None  # folder of certificates, one for each worker under its GPU's name
     ray_address: str = "auto"
+    devices: tuple[str, ...] = ()  # of workers that are started on this machine, in turn; none: as they choose
 
     @property
     def gpus(self) -> Mapping[GpuId, Gpu]:
@@ -71,16 +72,22 @@ class FleetWorkers:
         return ProviderThread(made, woken)
 
     def own_options(self) -> Mapping[GpuId, tuple[str, ...]]:
-        """Memories as the planner counts them, and keys. Raises `BadInputError` for keys that are not there."""
+        """Memories as the planner counts them, devices, and keys. Raises `BadInputError` for keys that are missing."""
         found = {}
-        for name, gpu in self.gpus.items():
+        for index, (name, gpu) in enumerate(self.gpus.items()):
             pool = self.fleet.pools[int(gpu.node.partition("/")[0])]
             own = self.fleet.gpu_types[gpu.gpu_type]
             options = [f"--device-memory-mib={round(own.memory_gib * 1024)}"]
             if pool.host_memory_gib is not None:
                 options.append(f"--host-memory-mib={round(pool.host_memory_gib * 1024) + HOST_SPARE_MIB}")
+            if self.provider == "local" and self.devices and not self._names_device:
+                options.append(f"--device={self.devices[index % len(self.devices)]}")
             found[name] = (*options, *self._keys_of(name))
         return found
+
+    @property
+    def _names_device(self) -> bool:
+        return any(option.startswith("--device=") for option in self.options)
 
     def _keys_of(self, name: str) -> tuple[str, ...]:
         """Of a static worker they are on its own machine, wherever it is started; its public key is here."""
