@@ -27,6 +27,7 @@ from scheduler.cluster import GpuId, History, Session, SessionId
 from scheduler.cluster_state import ClusterState, all_off
 from scheduler.fleet import Fleet
 
+NEWS_MAX = 1000  # sessions that a gateway which begins anew hears of in a tick: more would not wait in its connection
 VERSIONS = 1_000_000_000  # of plans, for each controller: what is said of one never means another controller's
 
 
@@ -57,7 +58,8 @@ class Books:
         self.tally = Tally()
         self.touched: set[str] = set()  # sessions of which a gateway may have to hear
         self.chunks: dict[str, int] = {}  # of each session's next chunk, as its owner has told in this lineage
-        self.gateway_since = 0  # of the last gateway that was told everything
+        self.gateway_since = 0  # of the last gateway that has come
+        self._untold: tuple[str, ...] = ()  # sessions of which that gateway is still to hear
         self.owners = Owners(truth)
         self.waiting = Waiting()
         self._served: dict[str, Serving] = {}  # as the gateway has it
@@ -75,7 +77,7 @@ class Books:
         copied.known, copied.cluster = dict(self.known), ClusterState(self.cluster.snapshot())
         copied.tally = self.tally.copy()
         copied.touched, copied._told, copied._served = set(self.touched), list(self._told), dict(self._served)
-        copied.chunks, copied.gateway_since = dict(self.chunks), self.gateway_since
+        copied.chunks, copied.gateway_since, copied._untold = dict(self.chunks), self.gateway_since, self._untold
         copied.owners, copied.waiting = self.owners.copy(), self.waiting.copy()
         copied._records, copied._words = list(self._records), list(self._words)
         copied._replies, copied._switches = list(self._replies), list(self._switches)
@@ -153,11 +155,22 @@ class Books:
         return any(handover.session_id == session_id for handover in self.truth.handovers.values())
 
     def gateway_is_here(self, since: int) -> None:
-        """One that begins anew hears of every session."""
+        """One that begins anew hears of every session, some at a time."""
         if since > self.gateway_since:
             self.gateway_since = since
             self._served.clear()
-            self.touched |= set(self.truth.sessions)
+            self._untold = tuple(sorted(self.truth.sessions))
+            self.tell_gateway_more()
+
+    def tell_gateway_more(self) -> None:
+        """Once in a tick."""
+        self.touched.update(self._untold[:NEWS_MAX])
+        self._untold = self._untold[NEWS_MAX:]
+
+    @property
+    def gateway_told(self) -> int:
+        """Since when the gateway is there that has heard of every session; 0: it has not yet."""
+        return 0 if self._untold else self.gateway_since
 
     def say_where(self, session_id: str) -> None:
         """Also if nothing has changed: somebody asks."""

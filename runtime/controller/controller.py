@@ -256,6 +256,7 @@ class Controller:
         if now_s - self._status_s >= STATUS_S:
             self._status_s = now_s
             books.reply(self._status(now_s))
+        books.tell_gateway_more()  # after a status that says that all were told
 
     def _worker(self, message: Hello | Said | Inventory | Goodbye, now_s: float) -> None:
         books = self._books
@@ -367,7 +368,7 @@ class Controller:
             accepts=True,
             retry_after_s=self._settings.admission.retry_after_s,
             counts=counts,
-            told=books.gateway_since,
+            told=books.gateway_told,
             mode=self._approval.mode,
             proposal=self._approval.proposal,
         )

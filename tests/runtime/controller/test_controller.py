@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.world.fleet import FLEET
+from runtime.controller.books import NEWS_MAX
 from runtime.controller.controller import Controller, ControllerSettings, Ticked
 from runtime.controller.sessions import LOSSES_MAX, Admission
 from runtime.controller.step import Step, Switch
@@ -208,6 +209,24 @@ def test_a_session_that_is_lost_again_and_again_ends() -> None:
         assert (Ended(session_id="s") in step.records) == (number == LOSSES_MAX)
     (ended,) = [reply for reply in step.replies if isinstance(reply, gate.Ended)]
     assert ended.reason == f"its state was lost {LOSSES_MAX} times in a row: it is poison"
+
+
+def test_a_gateway_hears_of_many_sessions_some_at_a_time_and_then_that_these_were_all() -> None:
+    names = [f"s{number:04}" for number in range(2 * NEWS_MAX + 1)]
+    controller = a_controller(*map(created, names))
+    step = controller.handle(gate.Here(gateway="g", since=2, protocol=1, sent_s=0.0), 1.0)
+    told, now_s = list[str](), 1.0
+    for _ in range(20):
+        new = [reply.session_id for reply in step.replies if isinstance(reply, gate.Serving)]
+        assert len(new) <= NEWS_MAX
+        for reply in step.replies:
+            if isinstance(reply, gate.Status) and reply.told == 2:
+                assert told == names, "what is said after a status counts for the next one"
+                return
+        told += new
+        now_s += 0.1
+        step = controller.handle(Ticked(), now_s)
+    raise AssertionError(f"only {len(told)} were told")
 
 
 @pytest.mark.parametrize("since", [2, 3])
