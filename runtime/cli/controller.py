@@ -9,10 +9,20 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
+from runtime.cli.control_options import (
+    DevicesOption,
+    KeysOption,
+    ModeOption,
+    PlannerOption,
+    ProviderOption,
+    QuietOption,
+    RayAddressOption,
+    StateOption,
+)
 from runtime.cli.devices import parts_are_there
 from runtime.cli.errors import FAILED, told
 from runtime.cli.long_running import stop_on_signals, teller
@@ -29,16 +39,11 @@ CONTROLLER_COMMAND: dict[str, Any] = {"epilog": _EPILOG}
 
 def controller_command(
     fleet: Annotated[Path, typer.Option(help="Fleet file (YAML), each GPU a node of its own.")],
-    state: Annotated[Path, typer.Option(help="Folder of the journal and of what runs here.")] = Path("epochal-state"),
+    state: StateOption = Path("epochal-state"),
     workers: Annotated[str, typer.Option(help="Where workers come: tcp://HOST:PORT.")] = "tcp://127.0.0.1:7100",
     gateways: Annotated[str, typer.Option(help="Where the gateway comes: tcp://HOST:PORT.")] = "tcp://127.0.0.1:7102",
-    provider: Annotated[
-        Literal["local", "static", "ray"],
-        typer.Option(
-            help="Who starts workers: this machine, somebody else (they join by themselves), or a Ray cluster."
-        ),
-    ] = "local",
-    ray_address: Annotated[str, typer.Option(help="Of the cluster, for --provider ray: HOST:PORT, or auto.")] = "auto",
+    provider: ProviderOption = "local",
+    ray_address: RayAddressOption = "auto",
     worker_controller: Annotated[
         str, typer.Option(help="Where workers find this controller, if not as in --workers: tcp://HOST:PORT.")
     ] = "",
@@ -48,20 +53,10 @@ def controller_command(
     worker_option: Annotated[
         list[str] | None, typer.Option(help="For each worker, as --model=emulated; repeatable.")
     ] = None,
-    devices: Annotated[
-        str,
-        typer.Option(help="Of workers that are started here, in turn, as cuda:0,cuda:1; default: all there are."),
-    ] = "",
-    planner: Annotated[
-        Path | None, typer.Option(help="Settings of the planner (YAML); default: its own for all of them.")
-    ] = None,
-    mode: Annotated[
-        Literal["execute", "approve", "advise"],
-        typer.Option(help="What becomes of plans: carried out, only once an operator has approved, or only shown."),
-    ] = "execute",
-    keys: Annotated[
-        Path | None, typer.Option(help="Folder of CURVE certificates, as epochal keys makes it, if others may connect.")
-    ] = None,
+    devices: DevicesOption = "",
+    planner: PlannerOption = None,
+    mode: ModeOption = "execute",
+    keys: KeysOption = None,
     stop_workers: Annotated[
         bool, typer.Option("--stop-workers", help="When it is stopped, stop the workers that it has started, too.")
     ] = False,
@@ -69,7 +64,7 @@ def controller_command(
         Path | None, typer.Option(help="Write down what happens here (JSON lines), for epochal replay.")
     ] = None,
     record_mib: Annotated[int, typer.Option(min=1, max=1 << 20, help="Of that file, at most.")] = 1024,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Decide where sessions are: place, suspend and migrate them, and start and stop workers as plans want it."""
     with told(), parts_are_there():
@@ -82,7 +77,7 @@ def controller_command(
         from runtime.controller.process.providing import Provided
         from runtime.controller.process.run import ControllerLoop
         from runtime.journal.journal import JournalError
-        from runtime.provider.devices import devices_here
+        from runtime.provider.devices import devices_here, named_devices
         from runtime.recording.recording import Recorded
         from scheduler.fleet_file import load_fleet
         from scheduler.planner_settings import PlannerSettings
@@ -113,7 +108,7 @@ def controller_command(
             options=tuple(worker_option or ()),
             keys=keys,
             ray_address=ray_address,
-            devices=tuple(devices.split(",")) if devices else devices_here(os.environ),
+            devices=named_devices("--devices", devices) if devices else devices_here(os.environ),
         )
         providing = Provided(started.thread(lambda: None), started.gpus, stops=stop_workers)
         try:

@@ -11,6 +11,16 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from runtime.cli.control_options import (
+    DevicesOption,
+    KeysOption,
+    ModeOption,
+    PlannerOption,
+    ProviderOption,
+    QuietOption,
+    RayAddressOption,
+    StateOption,
+)
 from runtime.cli.devices import demand_parts
 from runtime.cli.errors import told
 from runtime.cli.long_running import stop_on_signals, teller
@@ -32,58 +42,46 @@ def serve_command(
         int | None, typer.Option(min=1, max=256, help="At most; default: as the fleet file says.")
     ] = None,
     fleet: Annotated[Path | None, typer.Option(help="Fleet file (YAML); default: workers on processors.")] = None,
-    planner: Annotated[
-        Path | None, typer.Option(help="Settings of the planner (YAML); default: its own for all of them.")
-    ] = None,
+    planner: PlannerOption = None,
     http: Annotated[str, typer.Option(help="Where clients come: HOST:PORT.")] = "127.0.0.1:8000",
-    state: Annotated[Path, typer.Option(help="Folder of the journal and of what runs here.")] = Path("epochal-state"),
+    state: StateOption = Path("epochal-state"),
     model: Annotated[Literal["transformer", "emulated"], typer.Option(help="What makes the chunks.")] = "transformer",
     record: Annotated[
         Path | None, typer.Option(help="Where what happens is written down; default: events.jsonl in --state.")
     ] = None,
     no_record: Annotated[bool, typer.Option("--no-record", help="Write down nothing but the journal.")] = False,
-    mode: Annotated[
-        Literal["execute", "approve", "advise"],
-        typer.Option(help="What becomes of plans: carried out, only once an operator has approved, or only shown."),
-    ] = "execute",
+    mode: ModeOption = "execute",
     admin_token_file: Annotated[
         Path | None, typer.Option(help="Holds the operator's token; default: nobody may read or approve plans.")
     ] = None,
-    provider: Annotated[
-        Literal["local", "static", "ray"],
-        typer.Option(
-            help="Who starts workers: this machine, somebody else (they join by themselves), or a Ray cluster."
-        ),
-    ] = "local",
-    ray_address: Annotated[str, typer.Option(help="Of the cluster, for --provider ray: HOST:PORT, or auto.")] = "auto",
+    provider: ProviderOption = "local",
+    ray_address: RayAddressOption = "auto",
     controller_address: Annotated[
         str | None, typer.Option(help="Where workers of other machines find the controller: tcp://HOST:PORT.")
     ] = None,
     gateway_address: Annotated[
         str | None, typer.Option(help="Where workers of other machines find the gateway: tcp://HOST:PORT.")
     ] = None,
-    keys: Annotated[
-        Path | None, typer.Option(help="Folder of CURVE certificates, as epochal keys makes it, if others may connect.")
-    ] = None,
-    devices: Annotated[
-        str,
-        typer.Option(help="Of workers that are started here, in turn, as cuda:0,cuda:1; default: all there are."),
-    ] = "",
+    keys: KeysOption = None,
+    devices: DevicesOption = "",
     store: Annotated[
         str, typer.Option(help="Where pairs of workers meet (NCCL, gloo): HOST:PORT. Default: states travel over TCP.")
     ] = "",
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing.")] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Serve sessions: a gateway, a controller and its workers, on this machine unless they are elsewhere."""
     with told():
         demand_parts()
         from runtime.controller.process.planner_file import load_planner
         from runtime.gateway.config import read_admin_token
+        from runtime.provider.devices import named_devices
         from runtime.security.listening import check_listening
         from runtime.serving.plan_of_processes import Serving, children_for, chosen_fleet
         from runtime.serving.supervisor import Supervisor
         from runtime.worker.process.addresses import store_address
 
+        if devices:
+            named_devices("--devices", devices)
         if store:
             store_address("--store", store)
         if (controller_address is None) != (gateway_address is None):

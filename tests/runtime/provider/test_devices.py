@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from runtime.controller.process.fleet_workers import FleetWorkers
-from runtime.provider.devices import devices_here
+from runtime.provider.devices import devices_here, named_devices
 from scheduler.fleet_file import load_fleet
 from tests.e2e.command import ROOT
+from traces.errors import BadInputError
 
 FLEET = load_fleet(ROOT / "examples/fleets/laptop.yaml")  # of four
 
@@ -33,6 +34,13 @@ def test_without_that_those_of_the_driver(tmp_path: Path) -> None:
     for bus in ("0000:01:00.0", "0000:02:00.0"):
         (driver / bus).mkdir(parents=True)
     assert devices_here({}, driver) == ("cuda:0", "cuda:1")
+
+
+def test_those_that_are_chosen() -> None:
+    assert named_devices("--devices", "cuda:1, cpu,cuda") == ("cuda:1", "cpu", "cuda")
+    for wrong in ("", "gpu", "cuda:", "cuda:0,,cpu"):
+        with pytest.raises(BadInputError, match="must be cpu, cuda or cuda:N"):
+            named_devices("--devices", wrong)
 
 
 def devices(*options: str, **changes: object) -> list[str]:
