@@ -15,7 +15,7 @@ from bench.world.invariants import the_journal_leads_here
 from bench.world.world import TICK_S, World
 from runtime.controller.suspects import FALLS_MAX
 from runtime.gateway.messages import Mode
-from scheduler.cluster import SessionId
+from scheduler.cluster import GpuId, SessionId
 
 USERS_MAX = 9
 STEPS = 120
@@ -25,13 +25,14 @@ STILL_S = 2 * FLEET.epoch_s  # L3: and then nothing moves
 STILL_EVERY, STILL_TRIES = 10, 8
 EMPTY_S, EMPTY_EVERY = 60.0, 25
 POISON_EVERY = 20
+DRAIN_S, DRAIN_EVERY = 40.0, 20
 
 REACHED = frozenset(  # sometimes, in some life: what is never reached was never tested
     (
         *("place", "resume", "offload", "migrate", "stopped"),
         *("killed", "hung and killed", "zombie", "lose", "poisoned", "lane fails", "checksum", "undelivered"),
         *("controller killed", "two controllers", "superseded", "disk full", "reconnect", "gateway anew"),
-        *("late plan", "lost plan"),
+        *("late plan", "lost plan", "drain", "give back", "Withheld", "GivenBack", "Cleared"),
         *("Created", "Prompted", "Joined", "Left", "Placed", "Lost", "Ended"),
         *("Prepared", "Committed", "Aborted", "Reactivated", "Finished"),
         *("Moved", "Refused", "Closed", "Ready", "Nack", "Frozen", "Sent", "Staged", "AttemptFailed"),
@@ -82,6 +83,10 @@ def _lived(world: World, seed: int) -> str:
         left = poisoned(world, heal_s)
         if left:
             return f"L4: {heal_s:g} s after somebody had come who takes workers down: {'; '.join(left[:3])}"
+    if seed % DRAIN_EVERY == 7 and world.operator is None:
+        left = drained(world)
+        if left:
+            return f"{DRAIN_S:g} s after an operator had a GPU drained: {'; '.join(left[:3])}"
     if seed % EMPTY_EVERY == 1:
         left = emptied(world)
         if left:
@@ -134,6 +139,27 @@ def poisoned(world: World, seconds: float) -> list[str]:
     if downed != FALLS_MAX:
         left.append(f"{downed} workers have gone down")
     return left or _until(world, lambda: unsettled(world), seconds)
+
+
+def drained(world: World) -> list[str]:
+    """An operator has the GPU drained that holds most, and then gives it back; what is still wrong after each."""
+    name = max(sorted(world.workers), key=lambda name: len(world.workers[name].table.records))
+    restarts = world.reached["Lost"] + world.reached["Left"]
+    world.maintain(name, withhold=True)
+
+    def wrong() -> list[str]:
+        return unsettled(world) + ([f"{name} is still there"] if name in world.workers else [])
+
+    left = _until(world, wrong, DRAIN_S)
+    if world.reached["Lost"] + world.reached["Left"] > restarts + 1:
+        left.append("a state was lost")
+    world.maintain(name, withhold=False)
+
+    def unusable() -> list[str]:
+        status = world.control.controller.snapshot().gpus[GpuId(name)].status
+        return unsettled(world) + ([f"{name} is {status}"] if status == "lost" else [])
+
+    return left or _until(world, unusable, DRAIN_S)
 
 
 def _until(world: World, wrong: Callable[[], list[str]], seconds: float) -> list[str]:
@@ -192,6 +218,17 @@ def _lose(world: World) -> None:
         world.reached["lose"] += 1
 
 
+def _maintain(world: World) -> None:
+    """An operator drains a GPU, or gives one back that was drained."""
+    if world.operator is not None:
+        return
+    withheld = world.control.controller.truth.withheld
+    if withheld and world.chance.random() < 0.7:
+        world.maintain(world.chance.choice(withheld), withhold=False)
+    else:
+        world.maintain(world.chance.choice(sorted(world.control.controller.snapshot().gpus)), withhold=True)
+
+
 def fail_lanes(world: World) -> None:
     for attempt in world.attempts():
         for worker in world.workers.values():
@@ -215,6 +252,7 @@ _MISFORTUNES: tuple[tuple[float, Callable[[World], None]], ...] = (
     (0.012, _hang),
     (0.015, _lose),
     (0.05, fail_lanes),
+    (0.015, _maintain),
     (0.02, _reconnect),
     (0.012, World.restart_controller),
     (0.008, World.take_over),

@@ -80,6 +80,7 @@ class World:
         self.account = Account()
         self.clients = Clients(self.chance, self._is_proved, self.reached)
         self.from_gateway, self.to_gateway = self.wire(), self.wire()
+        self._asked = 1 << 32  # questions, apart from those of the operator who approves
         self.disk_full = False
         self.takes = 0.15  # chance that a client shows a chunk
         self.undelivered = 0.002  # chance that a chunk cannot be encoded
@@ -152,6 +153,13 @@ class World:
         self.from_gateway.reconnect()
         self.to_gateway.reconnect()
         self.clients.desk.reconnected()
+
+    def maintain(self, gpu_id: str, *, withhold: bool) -> None:
+        """An operator drains a GPU, or gives it back."""
+        self._asked += 1
+        about: gate.About = "drain" if withhold else "give back"
+        self.from_gateway.put(gate.encoded(gate.Ask(question=self._asked, about=about, gpu_id=gpu_id)))
+        self.reached[about] += 1
 
     def restart_gateway(self) -> None:
         """It was killed; its clients come back to another one."""
@@ -284,7 +292,7 @@ class World:
         desk = self.clients.desk
         for frame in self.to_gateway.take():
             answer = gate.to_gateway(frame)
-            if isinstance(answer, gate.Answer):
+            if isinstance(answer, gate.Answer) and answer.question < self._asked >> 1:
                 self.reached["not ruled" if answer.refused else "ruled"] += 1
             desk.heard(answer, self.now_s)
         for name, links in self.links.items() if desk.is_complete else ():
@@ -399,6 +407,8 @@ class World:
             self.operator.always = True
         self.undelivered = 0.0
         self.disk_full = False
+        for gpu_id in self.control.controller.truth.withheld:
+            self.maintain(gpu_id, withhold=False)
         self.luck = self.control.luck = Luck()
         for links in self.links.values():
             for each in links.all:

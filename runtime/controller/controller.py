@@ -16,6 +16,7 @@ from runtime.controller.books import Books, Known
 from runtime.controller.execution import Execution
 from runtime.controller.handovers import Handovers
 from runtime.controller.inventories import Inventories
+from runtime.controller.maintenance import answer
 from runtime.controller.picture import draw
 from runtime.controller.power import Power
 from runtime.controller.roster import Roster
@@ -205,6 +206,8 @@ class Controller:
                 self._planned(happening, now_s)
             case EpochOver():
                 books.tell(events.EpochEnded(), now_s)
+                self._power.epoch_over(now_s)
+                self._execution.epoch_over()
             case Ticked():
                 self._ticked(now_s)
 
@@ -309,6 +312,8 @@ class Controller:
                     self._execution.take(taken, now_s)
             case gate.Ask(about="approve" | "reject"):
                 self._ruled(message, now_s)
+            case gate.Ask(about="gpus" | "drain" | "give back"):
+                books.reply(answer(message, books, self._power, self._approval.mode, now_s))
             case gate.Ask() | gate.Controlled():
                 pass  # whoever runs this has the plans, and keeps the record
 

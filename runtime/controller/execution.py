@@ -22,6 +22,7 @@ from scheduler.cluster import Gpu, GpuId, Session, SessionId
 from scheduler.cluster_checks import held_mib
 from scheduler.plan import Move, Plan
 from scheduler.sizes import room_mib, state_bytes, state_mib
+from scheduler.transfers import GIB
 
 WAYS: tuple[Way, ...] = ("cuda-ipc", "nccl", "gloo", "tcp")  # the first that both workers have
 _STATUS = {"place": ("waiting",), "resume": ("waiting",), "migrate": ("active", "idle"), "offload": ("active", "idle")}
@@ -53,12 +54,13 @@ class Execution:
         self._handed: dict[str, Flight] = {}  # those of them that are hand-overs
         self._later: deque[tuple[Move, ...]] = deque()  # waves that have not begun
         self._wave = 0  # of all that ever began
+        self._migrations: tuple[Move, ...] = ()  # that began in this epoch
 
     def copy(self, books: Books) -> Execution:
         """What is decided on it is forgotten with it."""
         copied = Execution(books)
         copied._flights, copied._handed = dict(self._flights), dict(self._handed)
-        copied._later, copied._wave = deque(self._later), self._wave
+        copied._later, copied._wave, copied._migrations = deque(self._later), self._wave, self._migrations
         return copied
 
     def is_flying(self, session_id: str) -> bool:
@@ -149,14 +151,25 @@ class Execution:
                 self.dropped(session_id)
                 draw(books, session_id, now_s)
 
+    def epoch_over(self) -> None:
+        """The budget of migrations is that of another epoch."""
+        self._migrations = ()
+
     def evacuate(self, now_s: float) -> None:
-        """States in the host memory of a GPU that is to be emptied would end with it: one after another moves on."""
+        """States in the host memory of a GPU that is to be emptied would end with it: one after another moves on.
+
+        Plans have moved the others; from a GPU that is withheld those, too, whom no plan has moved in time.
+        """
         books = self._books
         for worker, gpu in books.cluster.gpus.items():
             if gpu.status != "draining" or not books.is_there(worker):
                 continue
             left = sorted(books.owners.of(worker))
-            if any(books.known[name].state != "suspended" or name in self._flights for name in left):
+            if any(name in self._flights for name in left):
+                continue
+            patience_s = books.fleet.gpu_types[gpu.gpu_type].startup_s + books.fleet.epoch_s
+            at_once = worker in books.truth.withheld and now_s - gpu.since_s >= patience_s
+            if not at_once and any(books.known[name].state != "suspended" for name in left):
                 continue
             move = next(filter(None, (self._way_out(SessionId(name), gpu) for name in left)), None)
             if move is not None:
@@ -195,10 +208,23 @@ class Execution:
             return False
         if known.state != ("suspended" if move.kind == "resume" else session.status):
             return False
+        if move.kind == "migrate" and not self._is_within_budget(move):
+            return False
         return move.kind == "offload" or self._receives(move.target)
 
+    def _is_within_budget(self, move: Move) -> bool:
+        """Plans are; one of them may come late, when another migration has begun that was not planned."""
+        budget, every = self._books.fleet.budget, (*self._migrations, move)
+        counts = (
+            (budget.moves_per_epoch, len(every)),
+            (budget.moves_out_per_gpu, sum(each.source == move.source for each in every)),
+            (budget.moves_in_per_gpu, sum(each.target == move.target for each in every)),
+            (budget.gib_per_epoch, sum(each.state_bytes for each in every) / GIB),
+        )
+        return all(most is None or count <= most for most, count in counts)
+
     def _way_out(self, session_id: SessionId, gpu: Gpu) -> Move | None:
-        """To the GPU with most room, if it has enough; on its own GPU it is resumed for the way."""
+        """To the GPU with most room, if it has enough; from host memory it is resumed on its own GPU for the way."""
         books, profile = self._books, self._books.truth.sessions[session_id].profile
         needed_mib, (held, _) = state_mib(books.fleet, profile), held_mib(books.cluster.snapshot(), books.fleet)
         room = {
@@ -209,10 +235,11 @@ class Execution:
         target = max(room, key=lambda name: (room[name], name), default=None)
         if target is None or room[target] < needed_mib or session_id in books.cluster.moves:
             return None
-        return Move(
+        suspended = books.known[session_id].state == "suspended"
+        move = Move(
             session_id=session_id,
-            kind="resume",
-            source=None,
+            kind="resume" if suspended else "migrate",
+            source=None if suspended else gpu.gpu_id,
             target=target,
             source_node=gpu.node,
             target_node=books.cluster.gpus[target].node,
@@ -220,6 +247,7 @@ class Execution:
             wave=0,
             reason="drain",
         )
+        return move if suspended or self._applies(move) else None
 
     def _receives(self, target: GpuId | None) -> bool:
         assert target is not None, "only offloads have no target"
@@ -242,6 +270,7 @@ class Execution:
                 self._fly(Flight(move=move, wave=self._wave, stage="suspending", since_s=now_s))
                 books.order(owner, Suspend(session_id=session_id), now_s)
             case "migrate":
+                self._migrations += (move,)
                 self._hand_over(Flight(move=move, wave=self._wave, stage="handing over", since_s=now_s), now_s)
 
     def _open(self, move: Move, now_s: float) -> None:

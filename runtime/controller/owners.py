@@ -16,6 +16,7 @@ from runtime.journal.records import (
     Created,
     Ended,
     Finished,
+    GivenBack,
     Joined,
     Left,
     Lost,
@@ -24,6 +25,7 @@ from runtime.journal.records import (
     Prompted,
     Reactivated,
     Record,
+    Withheld,
 )
 from runtime.journal.truth import Truth
 
@@ -72,7 +74,7 @@ class Owners:
                 return frozenset((self._handed_over.pop(record.attempt),))
             case Left():
                 return self.of(record.worker)
-            case Began() | Joined():
+            case Began() | Joined() | Withheld() | GivenBack():
                 return frozenset()
             case _:
                 assert_never(record)

@@ -91,6 +91,16 @@ class RulingBody(BaseModel):
     ]
 
 
+class GpuBody(BaseModel):
+    """One GPU of the fleet."""
+
+    gpu_id: str
+    gpu_type: str
+    status: Literal["off", "starting", "ready", "draining", "lost"]
+    withheld: Annotated[bool, Field(description="An operator drains it, or has: no plan uses it.")]
+    sessions: Annotated[int, Field(description="Whose states are on it or in its worker's host memory.")]
+
+
 class ErrorFact(BaseModel):
     """What is wrong, where, and what helps."""
 

@@ -121,13 +121,15 @@ class Desk:
         """A live control was taken."""
         self._controls[session_id] += 1
 
-    def ask(self, about: m.About, version: int | None, session_id: str | None) -> int | None:
+    def ask(
+        self, about: m.About, version: int | None = None, session_id: str | None = None, gpu_id: str | None = None
+    ) -> int | None:
         """The number of a question, whose answer will be in `answers`; None if too many wait."""
         if len(self._questions) >= ANSWERS_MAX:
             return None
         self._question += 1
         self._questions[self._question] = m.Ask(
-            question=self._question, about=about, version=version, session_id=session_id
+            question=self._question, about=about, version=version, session_id=session_id, gpu_id=gpu_id
         )
         self._ask_s[self._question] = 0.0
         return self._question

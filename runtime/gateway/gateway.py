@@ -112,10 +112,12 @@ class Gateway:
     def is_admin(self, token: str | None) -> bool:
         return "admin" in scopes_of(token, None, self.config.admin_sha256)
 
-    async def ask(self, about: m.About, version: int | None = None, session_id: str | None = None) -> m.Answer | Turned:
+    async def ask(
+        self, about: m.About, version: int | None = None, *, session_id: str | None = None, gpu_id: str | None = None
+    ) -> m.Answer | Turned:
         """What the controller answers to an operator."""
         here = self.desk.controller_is_here(self.now_s())
-        question = self.desk.ask(about, version, session_id) if here else None
+        question = self.desk.ask(about, version, session_id, gpu_id) if here else None
         if question is None:
             reason = "too many questions wait" if here else "the controller is away"
             return Turned(refusal="not now", reason=reason, retry_after_s=1.0)

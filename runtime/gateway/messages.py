@@ -27,7 +27,7 @@ _Reason = Annotated[str, Meta(max_length=1024)]
 Where = Literal["waiting", "active", "idle", "suspended"]  # as the planner has it
 Refusal = Literal["full", "unusable", "not now"]  # 429, 400, 503
 Mode = Literal["execute", "approve", "advise"]  # what becomes of plans: carried out, proposed first, or only shown
-About = Literal["plan", "explain", "approve", "reject"]
+About = Literal["plan", "explain", "approve", "reject", "gpus", "drain", "give back"]
 
 
 class Here(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -93,12 +93,13 @@ class Controlled(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 
 
 class Ask(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
-    """Something that an operator wants to know, or to be done with a plan. Said until it is answered."""
+    """Something that an operator wants to know, or to be done with a plan or a GPU. Said until it is answered."""
 
     question: _Count
     about: About
     version: _Count | None = None  # of which plan; None: the newest
     session_id: _Name | None = None
+    gpu_id: _Name | None = None
 
 
 FromGateway = Here | Create | Want | Prompt | End | Taken | Controlled | Ask

@@ -43,6 +43,18 @@ class Left(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     stopped: bool = False  # as it was asked to: no session has brought that about
 
 
+class Withheld(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """An operator wants this GPU to be empty and off, until it is given back."""
+
+    worker: _Name
+
+
+class GivenBack(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """Plans may use the GPU again."""
+
+    worker: _Name
+
+
 class Created(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     """Somebody was promised a session."""
 
@@ -125,6 +137,8 @@ Record = (
     Began
     | Joined
     | Left
+    | Withheld
+    | GivenBack
     | Created
     | Prompted
     | Ended

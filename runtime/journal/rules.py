@@ -19,6 +19,7 @@ from runtime.journal.records import (
     Created,
     Ended,
     Finished,
+    GivenBack,
     Joined,
     Left,
     Lost,
@@ -27,6 +28,7 @@ from runtime.journal.records import (
     Prompted,
     Reactivated,
     Record,
+    Withheld,
 )
 from runtime.journal.truth import Handover, Owned, Truth
 
@@ -53,6 +55,7 @@ class _Draft:
             dict(truth.sessions),
             dict(truth.handovers),
         )
+        self._withheld = set(truth.withheld)
         self._handed_over = {handover.session_id for handover in truth.handovers.values()}
 
     def truth(self) -> Truth:
@@ -62,6 +65,7 @@ class _Draft:
             workers=self._workers,
             sessions=self._sessions,
             handovers=self._handovers,
+            withheld=tuple(sorted(self._withheld)),
         )
 
     def take(self, record: Record) -> None:
@@ -74,6 +78,12 @@ class _Draft:
                 self._workers[record.worker] = record.incarnation
             case Left():
                 self._left(record)
+            case Withheld():
+                _demand(record.worker not in self._withheld, record, "it is withheld")
+                self._withheld.add(record.worker)
+            case GivenBack():
+                _demand(record.worker in self._withheld, record, "it is not withheld")
+                self._withheld.remove(record.worker)
             case Created():
                 self._created(record)
             case Prompted() | Ended() | Placed() | Lost() | Cleared():

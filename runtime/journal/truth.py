@@ -51,6 +51,7 @@ class Truth(Struct, frozen=True, kw_only=True, array_like=True):
     workers: dict[str, int] = {}  # incarnation of those that are there
     sessions: dict[str, Owned] = {}
     handovers: dict[int, Handover] = {}  # by attempt
+    withheld: tuple[str, ...] = ()  # workers whose GPUs no plan may use, in order
 
 
 _encoder = msgspec.msgpack.Encoder()

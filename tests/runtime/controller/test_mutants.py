@@ -121,6 +121,10 @@ def workers_are_stopped_first(patch: Patch) -> None:
     patch.setattr(Power, "_holds", lambda *_: False)
 
 
+def plans_use_withheld_gpus(patch: Patch) -> None:
+    patch.setattr(Power, "_without_withheld", lambda _, aims: aims)
+
+
 def nobody_is_suspected(patch: Patch) -> None:
     """L4."""
     patch.setattr(Suspects, "fell", lambda *_: False)
@@ -151,6 +155,7 @@ MUTANTS: tuple[Callable[[Patch], None], ...] = (
     the_target_is_activated_before_the_commit,
     leases_never_end,
     workers_are_stopped_first,
+    plans_use_withheld_gpus,
     nobody_is_suspected,
     a_step_reads_chance,
 )

@@ -220,7 +220,7 @@ class Stage(threading.Thread):
             case m.Create():
                 self._create(message)
             case m.Ask():
-                key = f"{message.about} {message.version} {message.session_id}"
+                key = f"{message.about} {message.version} {message.gpu_id or message.session_id}"
                 body, refused = self.answers.get(key), self.refusals.get(key, "")
                 self.say(m.Answer(question=message.question, body=body, refused=refused))
             case m.Taken():

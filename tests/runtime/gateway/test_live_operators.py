@@ -41,6 +41,21 @@ def test_only_the_operator_approves_and_rejects_plans(place: Place) -> None:
     assert (health["mode"], health["controller_epoch"]) == ("approve", 1)
 
 
+def test_only_the_operator_drains_gpus_and_gives_them_back(place: Place) -> None:
+    told = {"gpu_id": "g", "gpu_type": "cpu", "status": "draining", "withheld": True, "sessions": 2}
+    body = json.dumps(told).encode()
+    place.stage.answers = {"gpus None None": b"[" + body + b"]", "drain None g": body, "give back None g": body}
+    place.stage.refusals = {"drain None h": "nothing is carried out"}
+    for method, path in (("GET", "/v1/gpus"), ("POST", "/v1/gpus/g/drain"), ("POST", "/v1/gpus/g/give-back")):
+        assert place.call(method, path).status == 404
+        assert place.call(method, path, token=place.create()["token"]).status == 404
+        assert place.call(method, path, token=ADMIN_TOKEN).body == ([told] if method == "GET" else told)
+    answer = place.call("POST", "/v1/gpus/h/drain", token=ADMIN_TOKEN)
+    assert (answer.status, answer.error["message"]) == (409, "nothing is carried out")
+    answer = place.call("POST", "/v1/gpus/x/drain", token=ADMIN_TOKEN)
+    assert (answer.status, answer.error["message"]) == (404, "the fleet has no such GPU")
+
+
 def test_an_explanation_that_was_given_up_is_told_as_such(place: Place) -> None:
     place.stage.refusals = {"explain 7 s": "no explanation could be found in time"}
     answer = place.call("GET", "/v1/plans/7/explain?session=s", token=ADMIN_TOKEN)

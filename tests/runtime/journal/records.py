@@ -15,6 +15,7 @@ from runtime.journal.records import (
     Created,
     Ended,
     Finished,
+    GivenBack,
     Joined,
     Left,
     Lost,
@@ -23,6 +24,7 @@ from runtime.journal.records import (
     Prompted,
     Reactivated,
     Record,
+    Withheld,
 )
 from runtime.journal.rules import ContradictionError, after
 from runtime.journal.truth import Truth
@@ -63,6 +65,8 @@ def _tried(chance: random.Random, truth: Truth) -> Record:
         Reactivated(attempt=opened),
         Finished(attempt=opened),
         *((Lost(session_id=session),) if chance.random() < 0.3 else ()),
+        *((Withheld(worker=worker),) if chance.random() < 0.3 else ()),
+        *((GivenBack(worker=worker),) if chance.random() < 0.3 else ()),
         *((Cleared(session_id=session),) if chance.random() < 0.3 else ()),
         *((Ended(session_id=session),) if chance.random() < 0.3 else ()),
         *((Left(worker=worker, incarnation=incarnation, reason="gone"),) if chance.random() < 0.3 else ()),
