@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -68,6 +69,7 @@ def judge(rollouts: Sequence[Rollout]) -> dict[str, Verdict]:
             for rollout, chunks in pairs
         ),
         "chunks that obey a control, where a wall leaves room": _verdict(_obedience(pairs)),
+        "chunks left alone that go on, where a wall leaves room": _verdict(_going_on(pairs)),
         "frames of the prompt's colour": _verdict(
             frame.colour == _asked(rollout.scene, number)[0]
             for rollout, chunks in pairs
@@ -141,6 +143,18 @@ def _obedience(pairs: Sequence[tuple[Rollout, list[list[Seen]]]]) -> Iterator[bo
                 yield abs(y1 - y0) + abs(x1 - x0) < _RESTS_SHARE * _way(rollout)
             elif control and _room(rollout, chunk[0], control) > _way(rollout) * 1.1:
                 yield _moves(rollout, chunk, control)
+
+
+def _going_on(pairs: Sequence[tuple[Rollout, list[list[Seen]]]]) -> Iterator[bool]:
+    """Of each chunk that nobody steers, after one that has gone straight."""
+    for rollout, chunks in pairs:
+        for number, (before, chunk) in enumerate(pairwise(chunks), 1):
+            _, control = rollout.scene.asked(number)
+            heading = next((name for name in DIRECTIONS if _moves(rollout, before, name)), None)
+            if control or heading is None:
+                continue
+            if _room(rollout, before[-1], heading) > _way(rollout) * 1.1 * len(chunk) / (len(chunk) - 1):
+                yield _moves(rollout, chunk, heading)
 
 
 def _room(rollout: Rollout, seen: Seen, direction: str) -> float:

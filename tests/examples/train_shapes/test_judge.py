@@ -61,6 +61,7 @@ def scene_of(prompt: str, controls: dict[int, str] | None = None) -> Scene:
         ("prompt's shape", lambda: filmed(scene_of("red circle up black"), looks=("red", "triangle"))),
         ("exactly one shape in every frame", lambda: doubled(filmed(scene_of("red circle up black")))),
         ("frames with exactly one shape", lambda: emptied(filmed(scene_of("red circle up black")))),
+        ("left alone that go on", lambda: stopped(filmed(scene_of("red circle up black")))),
         ("obey a control", lambda: disobedient("right", "left")),
         ("obey a control", lambda: disobedient("stop", "up")),
     ],
@@ -82,6 +83,13 @@ def doubled(rollout: Rollout) -> Rollout:
 def emptied(rollout: Rollout) -> Rollout:
     frames: NDArray[np.uint8] = rollout.frames.copy()
     frames[5, 1] = frames[0, 0, 0, 0]
+    return Rollout(scene=rollout.scene, frames=frames)
+
+
+def stopped(rollout: Rollout) -> Rollout:
+    """It stays where it is in each second chunk."""
+    frames: NDArray[np.uint8] = rollout.frames.copy()
+    frames[1::2] = frames[1::2, :1]
     return Rollout(scene=rollout.scene, frames=frames)
 
 
