@@ -25,7 +25,7 @@ STILL_S = 2 * FLEET.epoch_s  # L3: and then nothing moves
 STILL_EVERY, STILL_TRIES = 10, 8
 EMPTY_S, EMPTY_EVERY = 60.0, 25
 POISON_EVERY = 20
-DRAIN_S, DRAIN_EVERY = 40.0, 20
+DRAIN_S, DRAIN_EVERY = 90.0, 20  # an orphan is held for a minute
 
 REACHED = frozenset(  # sometimes, in some life: what is never reached was never tested
     (

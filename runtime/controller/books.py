@@ -51,6 +51,7 @@ class Books:
     ) -> None:
         self.fleet, self.truth, self.roster, self.handovers = fleet, truth, roster, handovers
         self.orders = Orders()
+        self.orphans: dict[tuple[str, str], float] = {}  # worker and session that nobody knows: since when it is seen
         self.known: dict[str, Known] = {}
         off = all_off(fleet)
         begins = replace(off, version=truth.controller_epoch * VERSIONS, history=history or off.history)
@@ -74,6 +75,7 @@ class Books:
         copied = Books.__new__(Books)
         copied.fleet, copied.truth = self.fleet, self.truth
         copied.roster, copied.handovers, copied.orders = self.roster.copy(), self.handovers.copy(), self.orders.copy()
+        copied.orphans = dict(self.orphans)
         copied.known, copied.cluster = dict(self.known), ClusterState(self.cluster.snapshot())
         copied.tally = self.tally.copy()
         copied.touched, copied._told, copied._served = set(self.touched), list(self._told), dict(self._served)

@@ -133,7 +133,7 @@ class Controller:
         copied = Controller(self._books.copy(), self._settings)
         copied._execution = self._execution.copy(copied._books)
         copied._approval = self._approval.copy()
-        copied._inventories = self._inventories.copy(copied._books, copied._sessions, copied._execution)
+        copied._inventories = Inventories(copied._books, copied._sessions, copied._execution)
         copied._suspects = self._suspects.copy(copied._books)
         copied._status_s = self._status_s
         return copied

@@ -42,7 +42,10 @@ class Handovers:
 
     @classmethod
     def resumed(cls, truth: Truth, now_s: float) -> tuple[Handovers, Step]:
-        """After a restart: what was not committed is aborted, and what was goes on."""
+        """After a restart: what was not committed is aborted, and what was goes on.
+
+        Where the target is gone it goes on at the source, which says so if it was already told to forget the state.
+        """
         found, records = cls(truth.controller_epoch), list[Record]()
         for attempt, handover in truth.handovers.items():
             ownership = truth.sessions[handover.session_id].ownership
@@ -59,7 +62,11 @@ class Handovers:
             )
             if progress.phase == "aborted":
                 records.append(Aborted(attempt=attempt))
-            found._progress[attempt] = progress
+            elif "target" in progress.gone:
+                records.append(Reactivated(attempt=attempt))
+                progress = replace(progress, phase="reactivated", ownership=ownership + 1)
+            if not progress.over:
+                found._progress[attempt] = progress
         return found, Step(records=tuple(records), words=found._due(now_s))
 
     def copy(self) -> Handovers:

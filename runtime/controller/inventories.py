@@ -26,13 +26,6 @@ class Inventories:
 
     def __init__(self, books: Books, sessions: Sessions, execution: Execution) -> None:
         self._books, self._sessions, self._execution = books, sessions, execution
-        self._orphans: dict[tuple[str, str], float] = {}  # by worker and session: since when they are seen
-
-    def copy(self, books: Books, sessions: Sessions, execution: Execution) -> Inventories:
-        """What is decided on it is forgotten with it."""
-        copied = Inventories(books, sessions, execution)
-        copied._orphans = dict(self._orphans)
-        return copied
 
     def heard(self, inventory: Inventory, now_s: float) -> None:
         """What was asked for before a session was known to be there says nothing against that."""
@@ -51,14 +44,14 @@ class Inventories:
 
     def ticked(self, now_s: float) -> None:
         """What nobody has known for so long is to be forgotten."""
-        for (worker, session_id), since_s in list(self._orphans.items()):
+        for (worker, session_id), since_s in list(self._books.orphans.items()):
             if now_s - since_s >= ORPHAN_S:
-                del self._orphans[worker, session_id]
+                del self._books.orphans[worker, session_id]
                 self._books.order(worker, Close(session_id=session_id), now_s)
 
     def left(self, worker: str) -> None:
         """With all that it held."""
-        self._orphans = {at: since_s for at, since_s in self._orphans.items() if at[0] != worker}
+        self._books.orphans = {at: since_s for at, since_s in self._books.orphans.items() if at[0] != worker}
 
     def _counts(self, inventory: Inventory) -> bool:
         """It answers this controller: what an earlier one has asked for may have been said before its last words."""
@@ -82,7 +75,7 @@ class Inventories:
         elif owned is not None and held.attempt not in books.truth.handovers:  # elsewhere: this copy is of the past
             books.order(worker, Close(session_id=held.session_id), now_s)
         elif held.attempt is None:
-            self._orphans.setdefault((worker, held.session_id), now_s)
+            books.orphans.setdefault((worker, held.session_id), now_s)
 
     def _is_as_held(self, held: Held, now_s: float) -> None:
         books, known = self._books, self._books.known[held.session_id]

@@ -193,10 +193,11 @@ class Power:
         self._books.switch(gpu.gpu_id, on=False)
 
     def _holds(self, gpu_id: GpuId) -> bool:
-        """A session of its own, one that comes or goes, or one that it has not confirmed to have forgotten."""
+        """A session of its own, one that comes or goes, one that it is still to forget, or an orphan."""
         books = self._books
         takes_part = any(gpu_id in (progress.source, progress.target) for progress in books.handovers.under_way)
-        return bool(books.owners.of(gpu_id)) or takes_part or books.orders.has(gpu_id)
+        has_orphans = any(worker == gpu_id for worker, _ in books.orphans)
+        return bool(books.owners.of(gpu_id)) or takes_part or has_orphans or books.orders.has(gpu_id)
 
     def _is_spare(self, gpu: Gpu) -> bool:
         """As many others of its pool are ready as are always to be there."""

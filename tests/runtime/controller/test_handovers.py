@@ -250,6 +250,22 @@ def test_after_a_restart_the_journal_decides(
     assert controller.owner[0] == owner
 
 
+@pytest.mark.parametrize("gone", [("b",), ("b", "a")])
+def test_a_target_that_was_gone_before_a_restart_is_waited_for_by_nobody(
+    controller: Controller, gone: tuple[str, ...]
+) -> None:
+    left = [Left(worker=worker, incarnation=1, reason="killed") for worker in gone]
+    controller.truth = after(controller.truth, [Committed(attempt=1), *left])
+    controller.restart()
+    assert controller.written[-1] == Reactivated(attempt=1)
+    if gone == ("b",):
+        assert controller.words() == [("a", m.Reactivate)]
+        controller.hear(("a", m.Reactivated(session_id="s", attempt=1, ownership=3)))
+    assert controller.handovers.under_way == ()
+    assert controller.truth.handovers == {}
+    assert controller.owner == ((None, 3) if "a" in gone else ("a", 3))
+
+
 @pytest.mark.parametrize(
     ("records", "part", "word"),
     [

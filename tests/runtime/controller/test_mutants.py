@@ -31,7 +31,7 @@ from runtime.worker.process.lease import Lease
 from runtime.worker.process.messages import Delivered
 from runtime.worker.sessions import SessionTable
 
-SEEDS = 60
+SEEDS = 120
 Patch = pytest.MonkeyPatch
 
 
