@@ -41,8 +41,8 @@ class Serving:
     gateway: str | None
     keys: Path | None  # folder of certificates
     events: Path | None  # what is recorded
-    devices: str  # of workers, as the controller takes them
-    store: str  # where pairs of workers meet; empty: nowhere
+    devices: str = ""  # of workers, as the controller takes them
+    store: str = ""  # where pairs of workers meet; empty: nowhere
     quiet: bool
 
 
