@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.kills import Scale, gates, killed
 
 KILLS = 50  # the benchmark has 500
 
 
+@pytest.mark.timeout(1200)
 def test_no_kill_of_the_controller_loses_anything() -> None:
     scale = Scale(kills=KILLS, ready_s_max=60.0, silent_s=4.0)  # on a machine that is busy
     outcome = killed(scale)
