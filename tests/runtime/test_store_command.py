@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -47,7 +46,6 @@ def test_workers_of_this_machine_meet_also_at_one_that_was_begun_anew() -> None:
                 socket.create_connection(("127.0.0.2", port))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_S) == 0
-            time.sleep(0.1)
 
 
 def test_wrong_addresses_are_told(tmp_path: Path) -> None:

@@ -82,8 +82,9 @@ def test_another_one_starts_in_place_of_one_that_a_plan_would_keep() -> None:
 
 def test_it_is_said_twice_and_done_once() -> None:
     controller = begun()
-    for about, records in (("drain", 1), ("drain", 0), ("give back", 1), ("give back", 0)):
-        _, step = asked(controller, about, W)  # type: ignore[arg-type]
+    words: tuple[tuple[About, int], ...] = (("drain", 1), ("drain", 0), ("give back", 1), ("give back", 0))
+    for about, records in words:
+        _, step = asked(controller, about, W)
         assert len(step.records) == records
     assert status(controller, W) == "ready"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.controller.process.fleet_workers import FleetWorkers
+from runtime.controller.process.fleet_workers import FleetWorkers, ProviderName
 from runtime.provider.devices import devices_here, named_devices
 from scheduler.fleet_file import load_fleet
 from tests.e2e.command import ROOT
@@ -43,10 +43,13 @@ def test_those_that_are_chosen() -> None:
             named_devices("--devices", wrong)
 
 
-def devices(*options: str, **changes: object) -> list[str]:
+def devices(
+    *options: str, provider: ProviderName = "local", there: tuple[str, ...] = ("cuda:0", "cuda:1")
+) -> list[str]:
     """What each worker of the fleet is told."""
-    settings = {"provider": "local", "devices": ("cuda:0", "cuda:1"), "options": options, **changes}
-    workers = FleetWorkers(fleet=FLEET, folder=Path(), controller="c", gateway="g", **settings)  # type: ignore[arg-type]
+    workers = FleetWorkers(
+        fleet=FLEET, folder=Path(), controller="c", gateway="g", provider=provider, options=options, devices=there
+    )
     said = [[option for option in own if option.startswith("--device=")] for own in workers.own_options().values()]
     return ["".join(each) for each in said]
 
@@ -56,6 +59,6 @@ def test_workers_take_them_in_turn() -> None:
 
 
 def test_nobody_is_told_where_there_is_none_or_another_is_named_or_started_elsewhere() -> None:
-    assert devices(devices=()) == [""] * 4
+    assert devices(there=()) == [""] * 4
     assert devices("--device=cpu") == [""] * 4
     assert devices(provider="static") == [""] * 4
