@@ -17,7 +17,7 @@ import av
 import pytest
 
 from tests.e2e.command import environment
-from tests.runtime.gateway.stage import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

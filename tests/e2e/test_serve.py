@@ -18,8 +18,8 @@ from websockets.sync.client import ClientConnection
 
 from runtime.gateway.framing import Framed, unframed
 from tests.e2e.command import EPOCHAL, environment, epochal
+from tests.ports import free_port
 from tests.runtime.gateway.live import ADMIN_TOKEN, Clients, chunks
-from tests.runtime.gateway.stage import free_port
 from tests.runtime.worker.live_sessions import Script, reference
 
 PATIENCE_S = 120.0

@@ -6,10 +6,9 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.serving.plan_of_processes import chosen_fleet
@@ -17,17 +16,15 @@ from scheduler.cluster_state import all_off
 from scheduler.fleet_file import load_fleet
 from tests.e2e.command import EPOCHAL, environment, epochal
 from tests.e2e.test_serve import Watched, is_ready, until
+from tests.ports import free_port
 from tests.runtime.gateway.live import Clients
-from tests.runtime.gateway.stage import free_port
 
 PATIENCE_S = 120.0
 HOST = "127.0.0.2"
 
 
 def free_address() -> str:
-    with closing(socket.socket()) as probe:
-        probe.bind((HOST, 0))
-        return f"tcp://{HOST}:{probe.getsockname()[1]}"
+    return f"tcp://{HOST}:{free_port(HOST)}"
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from runtime.recording.reading import read_events
 from tests.e2e.command import ROOT
 from tests.e2e.test_serve import served
 from tests.e2e.viewers import PATIENCE_S, PROFILE, Viewer, until
-from tests.runtime.gateway.stage import free_port
+from tests.ports import free_port
 
 WORKERS, SESSIONS, STAYING = 4, 12, 9
 PACE_S = 0.75  # of a client for each chunk: twelve of them leave two cores time for everything else

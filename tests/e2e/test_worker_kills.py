@@ -29,8 +29,8 @@ from tests.e2e.command import EPOCHAL, environment
 from tests.e2e.test_serve import is_ready, processes, served
 from tests.e2e.test_serve import until as sync_until
 from tests.e2e.viewers import until
+from tests.ports import free_port
 from tests.runtime.gateway.live import Clients
-from tests.runtime.gateway.stage import free_port
 
 SESSIONS = 4
 PACE_S = 0.25

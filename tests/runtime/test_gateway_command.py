@@ -14,6 +14,7 @@ from zmq.utils.monitor import recv_monitor_message
 from runtime.gateway import messages as m
 from runtime.security.certificates import KeyPair, key_pair, make, public_key
 from tests.e2e.command import EPOCHAL, ROOT, environment, epochal
+from tests.ports import free_port
 
 PATIENCE_MS = 60_000
 HERE = ("--http", "127.0.0.1:0", "--workers", "tcp://127.0.0.1:7101", "--controller", "tcp://127.0.0.1:7102")
@@ -88,9 +89,7 @@ def test_with_keys_only_named_workers_and_the_right_controller_are_spoken_to(tmp
     controller.set(zmq.CURVE_PUBLICKEY, server)
     controller.set(zmq.CURVE_SECRETKEY, key_pair(secret["controller"]).secret)
     port = controller.bind_to_random_port("tcp://127.0.0.1")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        workers = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    workers = f"tcp://127.0.0.1:{free_port()}"
     options = ("--http", "127.0.0.1:0", "--workers", workers, "--controller", f"tcp://127.0.0.1:{port}")
     keys = {
         "--keys": secret["gateway"],

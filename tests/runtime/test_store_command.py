@@ -14,7 +14,7 @@ import pytest
 from torch._C._distributed_c10d import TCPStore
 
 from tests.e2e.command import EPOCHAL, environment, epochal
-from tests.runtime.gateway.stage import free_port
+from tests.ports import free_port
 
 PATIENCE_S = 60.0
 

@@ -29,9 +29,10 @@ from runtime.client import (
 )
 from runtime.client.messages import Event
 from runtime.gateway import messages as m
+from tests.ports import free_port
 from tests.runtime.client.relay import a_relay
 from tests.runtime.gateway.live import Place, a_gateway, a_place
-from tests.runtime.gateway.stage import PATIENCE_S, a_stage, free_port
+from tests.runtime.gateway.stage import PATIENCE_S, a_stage
 
 QUICK = Retries(attempts_max=4, pause_s=0.05, pause_s_max=0.2)
 

@@ -151,7 +151,7 @@ def a_gateway(stage: Stage, *options: str, workers: str) -> Iterator[Place]:
     try:
         assert process.stderr is not None
         line = process.stderr.readline()
-        assert "://" in line, line + process.stderr.read()
+        assert line.startswith("gateway"), line + process.stderr.read()
         host, _, port = line.partition("://")[2].partition(",")[0].rpartition(":")
         place = Place(stage=stage, process=process, host=host, port=int(port))
         if "http://" in line:

@@ -41,7 +41,8 @@ from runtime.worker.process.messages import (
     encoded,
     from_worker,
 )
-from tests.runtime.gateway.stage import PATIENCE_S, free_port
+from tests.ports import free_port
+from tests.runtime.gateway.stage import PATIENCE_S
 from tests.runtime.transfer.processes import Process
 from tests.runtime.worker.live_sessions import state_bytes
 from tests.runtime.worker.live_worker import run_live_worker

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import socket
 import threading
 import time
 from collections import Counter
@@ -22,6 +21,7 @@ from runtime.gateway import messages as m
 from runtime.transfer.messages import UNREADABLE
 from runtime.worker.messages import Encoding, Steered, StreamReport, Uncredited
 from runtime.worker.process.messages import Credit, Delivered, Steer, Told, WantKeyFrame
+from tests.ports import free_port
 
 PATIENCE_S = 60.0
 
@@ -336,13 +336,6 @@ class Stage(threading.Thread):
         except zmq.Again:
             return
         held.number, held.wants_key_frame = held.number + 1, False
-
-
-def free_port() -> int:
-    with contextlib.closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

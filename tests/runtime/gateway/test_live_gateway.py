@@ -16,8 +16,9 @@ from websockets.sync.client import ClientConnection
 
 from runtime.gateway import messages as m
 from runtime.gateway.framing import unframed
+from tests.ports import free_port
 from tests.runtime.gateway.live import Place, a_gateway, a_place, chunks, hear, words_of
-from tests.runtime.gateway.stage import PATIENCE_S, a_stage, free_port
+from tests.runtime.gateway.stage import PATIENCE_S, a_stage
 
 
 def _closed_with(opened: ClientConnection) -> tuple[int, dict[str, Any]]:
