@@ -63,11 +63,15 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """The answer of a policy. `early`: between two epochs. `made_s`: the time of the snapshot that it is for."""
+    """The answer of a policy. `early`: between two epochs. `made_s`: the time of the snapshot that it is for.
+
+    `least_per_hour`: dollars that GPUs cost at least which hold whoever wants chunks then on time; None: not known.
+    """
 
     decision: Decision
     early: bool = False
     made_s: float
+    least_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +221,8 @@ class Controller:
         if plan.version < books.cluster.snapshot().version:
             return
         books.tally.planned(decision.report, planned.made_s)
+        if planned.least_per_hour is not None:
+            books.tally.hold_against(planned.least_per_hour, books.fleet, now_s)
         goes = self._approval.at_once(plan, books.cluster.gpus)
         counts = self._approval.planned(plan, books.cluster.gpus, early=planned.early, busy=self._execution.is_busy)
         self._power.follow(goes.aims, now_s)

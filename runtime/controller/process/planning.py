@@ -36,6 +36,7 @@ class Made:
     snapshot: Snapshot
     now_s: float
     early: bool  # between two epochs
+    least_per_hour: float | None = None  # dollars that GPUs cost at least for whoever wants chunks; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,9 @@ class _Explain:
     made: Made
     session_id: SessionId
     seconds: float
+
+
+_Answer = tuple[Decision, float | None] | bytes | str  # a plan and the least cost; an explanation; that it is ready
 
 
 class PlanningProcess:
@@ -130,7 +134,7 @@ class PlanningProcess:
         end_s = self._end_s if self._end_s is not None else self._begun_s + STARTUP_S
         try:
             if self._pipe.poll():
-                found: Decision | bytes | str = self._pipe.recv()
+                found: _Answer = self._pipe.recv()
                 return self._heard(found)
         except (EOFError, OSError):
             return self._replace()
@@ -143,11 +147,17 @@ class PlanningProcess:
         self._process.join(_EXIT_S)
         self._pipe.close()
 
-    def _heard(self, found: Decision | bytes | str) -> Made | Explained | None:
+    def _heard(self, found: _Answer) -> Made | Explained | None:
         asked, self._asked, self._end_s = self._asked, None, None
         match asked, found:
-            case _Plan(), Decision():
-                return Made(decision=found, snapshot=asked.snapshot, now_s=asked.now_s, early=asked.early)
+            case _Plan(), (decision, least):
+                return Made(
+                    decision=decision,
+                    snapshot=asked.snapshot,
+                    now_s=asked.now_s,
+                    early=asked.early,
+                    least_per_hour=least,
+                )
             case _Explain(), bytes():
                 return _explained(asked, found)
             case _:
@@ -173,10 +183,12 @@ def _explained(asked: _Explain, body: bytes | None) -> Explained:
 def _plan_for(pipe: Connection, fleet: Fleet, settings: PlannerSettings) -> None:
     """The main function of the process; it ends with whoever asks, who does without solvers and begins sooner."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from runtime.controller.process.least_cost import LeastCost
     from runtime.solve_child import warm_up
+    from scheduler.gpu_ahead import wanted_now
     from scheduler.planner import Planner
 
-    planner = Planner(fleet, settings)
+    planner, least_cost = Planner(fleet, settings), LeastCost(fleet)
     warm_up()
     try:
         pipe.send("ready")
@@ -188,7 +200,9 @@ def _plan_for(pipe: Connection, fleet: Fleet, settings: PlannerSettings) -> None
             budget = Budget(seconds=asked.seconds, clock=time.monotonic, early=asked.early)
             decision = planner.step(asked.snapshot, asked.now_s, budget)
             told = replace(decision.plan, seats=dict(decision.plan.seats))
-            pipe.send(replace(decision, plan=told, scale_in_wanted=dict(decision.scale_in_wanted)))
+            plain = replace(decision, plan=told, scale_in_wanted=dict(decision.scale_in_wanted))
+            # An early plan is waited for, and of the demand of one epoch one figure is enough.
+            pipe.send((plain, None if asked.early else least_cost.per_hour(wanted_now(asked.snapshot))))
     except (EOFError, BrokenPipeError):  # whoever asks is gone
         return
 

@@ -24,6 +24,7 @@ from runtime.controller.process.past import Past
 from runtime.controller.process.planning import Explained, Made, PlanningProcess
 from runtime.controller.process.providing import Providing
 from runtime.controller.process.questions import Questions
+from runtime.controller.process.telling import Telling
 from runtime.controller.process.wires import Wires
 from runtime.controller.step import Step
 from runtime.gateway import messages as gate
@@ -60,6 +61,7 @@ class ControllerLoop:
         self._stopping = False
         self._again: list[Happening] = []  # what could not be written, and nobody else repeats
         self._questions = Questions()
+        self._telling = Telling()
         self.is_full = False
         self._epoch_begins = True  # a plan for it is due
         self._places = config.settings.mode != "advise"  # else plans between epochs are for nobody
@@ -131,7 +133,14 @@ class ControllerLoop:
             case Made(decision=decision):
                 self._questions.keep(answer, self._controller.approval)
                 self._hopeless = not self._controller.begins(decision.plan)
-                happenings.append(Planned(decision=decision, early=answer.early, made_s=answer.now_s))
+                happenings.append(
+                    Planned(
+                        decision=decision,
+                        early=answer.early,
+                        made_s=answer.now_s,
+                        least_per_hour=answer.least_per_hour,
+                    )
+                )
             case Explained():
                 self._questions.explained(answer)
             case None:
@@ -186,6 +195,9 @@ class ControllerLoop:
         self._controller = trial
         self._recording.heard(happenings, steps, now_s)
         self._say(steps)
+        for happening, step in zip(happenings, steps, strict=True):
+            for line in self._telling.heard(happening, step):
+                self._tell(line)
         return True
 
     def _write(self, steps: Sequence[Step]) -> bool:

@@ -16,6 +16,7 @@ from scheduler.plan import Report, StageTime, TierReport
 from tests.runtime.controller.test_controller import W, a_controller
 
 GPU = next(iter(all_off(FLEET).gpus.values()))
+REGRET = 'epochal_regret_ratio{objective="cost"}'
 GPU_SECONDS = 'epochal_gpu_seconds_total{type="h100"}'
 
 
@@ -56,6 +57,24 @@ def test_a_plan_says_who_found_it_and_how_good_it_is() -> None:
         "epochal_plan_age_seconds": 2.0,
         "epochal_cost_dollars_total": 0.0,
     }
+
+
+def test_cost_is_held_against_the_least_since_the_first_plan() -> None:
+    """Two GPUs for a minute in which one would have done, then one; what was paid before the first plan is left out."""
+    tally = Tally()
+    other = list(all_off(FLEET).gpus.values())[1]
+    tally.gpu_on(GPU, 0.0)
+    tally.gpu_on(other, 100.0)
+    tally.hold_against(3.6, FLEET, 100.0)
+    assert REGRET not in tally.counts(FLEET, 100.0)
+    assert tally.counts(FLEET, 160.0)[REGRET] == pytest.approx(1.0)
+    tally.hold_against(3.6, FLEET, 160.0)
+    tally.gpu_off(GPU.gpu_id, 160.0)
+    copied = tally.copy()
+    assert copied.counts(FLEET, 220.0)[REGRET] == pytest.approx(0.5, abs=0.02), "newer dollars count a little more"
+    copied.hold_against(7.2, FLEET, 220.0)
+    assert tally.counts(FLEET, 10_000.0)[REGRET] == pytest.approx(0.0, abs=1e-2)
+    assert copied.counts(FLEET, 10_000.0)[REGRET] == pytest.approx(-0.5, abs=1e-2)
 
 
 class Paying(World):

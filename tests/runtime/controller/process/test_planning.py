@@ -61,6 +61,7 @@ def test_a_plan_comes_back_whole(planning: PlanningProcess, early: bool) -> None
     assert planning.is_free
     assert isinstance(made, Made)
     assert (made.now_s, made.early) == (1.0, early)
+    assert made.least_per_hour == (None if early else pytest.approx(3.6)), "one GPU holds one session"
     (move,) = made.decision.plan.moves
     assert (move.session_id, move.kind) == ("s", "place")
     assert made.decision.plan.seats[SessionId("s")].gpu == move.target
