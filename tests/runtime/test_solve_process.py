@@ -59,7 +59,7 @@ def test_a_hanging_solver_is_killed_at_the_deadline_and_replaced(honest: SolvePr
     slow, pid = a_problem(gpus=3), honest.pid
     started = time.monotonic()
     solved = honest.solve(slow, a_fallback(slow), seconds=0.5)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < LOADING_S / 2
     assert solved.fallback == "late"
     assert (solved.answer.placement.placed == a_fallback(slow).placed).all()
     assert pid is not None

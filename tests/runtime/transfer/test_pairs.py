@@ -124,7 +124,7 @@ def test_a_store_that_hangs_costs_no_more_than_the_rendezvous_and_few_threads() 
             begun_s = time.monotonic()
             with pytest.raises(TransferError, match="does not answer"):
                 pairs.lend("b", incarnation, PATIENCE, time.monotonic() + 60.0)
-            assert time.monotonic() - begun_s < 1.0
+            assert time.monotonic() - begun_s < 30.0
         with pytest.raises(TransferError, match=r"2 pairs are still being made"):
             pairs.lend("b", 3, PATIENCE, time.monotonic() + 60.0)
     end_s = time.monotonic() + 10.0
@@ -135,10 +135,10 @@ def test_a_store_that_hangs_costs_no_more_than_the_rendezvous_and_few_threads() 
 
 def test_whoever_gives_up_does_not_wait_for_the_other_side(address: tuple[str, int]) -> None:
     stopped = threading.Event()
-    patience = Patience(clock=time.monotonic, stopped=stopped.is_set, stall_s=1.0)
-    pairs = Pairs(f"a{time.monotonic_ns()}", address, make, close, rendezvous_s=5.0)
+    patience = Patience(clock=time.monotonic, stopped=stopped.is_set, stall_s=60.0)
+    pairs = Pairs(f"a{time.monotonic_ns()}", address, make, close, rendezvous_s=60.0)
     threading.Timer(0.1, stopped.set).start()
     begun_s = time.monotonic()
     with pytest.raises(TransferError):
-        pairs.lend("b", 1, patience, time.monotonic() + 5.0)
-    assert time.monotonic() - begun_s < 1.0
+        pairs.lend("b", 1, patience, time.monotonic() + 60.0)
+    assert time.monotonic() - begun_s < 30.0
