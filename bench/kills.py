@@ -13,7 +13,8 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -26,6 +27,7 @@ from bench.kills_users import Seen, User
 from bench.render import Format, show
 from bench.result import BenchResult, Cell, Gate, Size
 from runtime.client import Client
+from runtime.journal.truth import Truth
 from runtime.recording import events
 from runtime.worker.process.lease import LEASE_S
 
@@ -77,8 +79,10 @@ class Kill:
 
     under_way: str
     ready_s: float
-    playing: int  # sessions whose clients wanted chunks before and after it, and whose states were not on their way
+    playing: int  # sessions that were served, whose clients wanted chunks before and after it
     silent: int  # of those, without a chunk in time
+    others: int  # whose clients wanted chunks, too, but whose states were on their way, or who were still to be served
+    others_silent: int
     gone: int  # workers that held sessions and have ended meanwhile
 
 
@@ -132,7 +136,7 @@ def gates(scale: Scale, outcome: Outcome) -> tuple[Gate, ...]:
             measured=f"{len(wrong)} of {outcome.seen.created} sessions{''.join(f'; {each}' for each in wrong[:3])}",
         ),
         Gate(
-            claim=f"{scale.silent_s:g} s after a kill everybody has got a chunk whose state was not on its way",
+            claim=f"{scale.silent_s:g} s after a kill everybody who was served has got a chunk",
             ok=silent == 0,
             measured=f"{silent} of {playing} got no chunk",
         ),
@@ -165,6 +169,8 @@ def _row(kind: str, kills: Sequence[Kill]) -> dict[str, Cell]:
         "s to adopt max": _quantile(ready_s, 1.0),
         "playing": sum(kill.playing for kill in kills),
         "silent": sum(kill.silent for kill in kills),
+        "others": sum(kill.others for kill in kills),
+        "others silent": sum(kill.others_silent for kill in kills),
     }
 
 
@@ -172,29 +178,57 @@ def _quantile(values: Sequence[float], share: float) -> float | None:
     return round(float(np.quantile(values, share)), 2) if values else None
 
 
+_OF_SESSION = (
+    events.SessionCreated
+    | events.SessionWanted
+    | events.SessionRestarted
+    | events.MoveBegan
+    | events.MoveEnded
+    | events.MoveFailed
+)
+
+
 @dataclass
 class Picture:
-    """What the recording tells of moves and GPUs."""
+    """What the recording tells of sessions, moves and GPUs."""
 
     tail: Tail
     moves: dict[str, str] = field(default_factory=dict)  # kinds of those that have begun and not ended, by session
     switching: set[str] = field(default_factory=set)  # GPUs that start or are emptied
+    resting: set[str] = field(default_factory=set)  # sessions that want no chunk, as the controller knows
+    in_host: set[str] = field(default_factory=set)  # sessions that are suspended
+    last: dict[str, deque[events.Event]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=8)))
 
     def look(self) -> None:
         for event in self.tail.new():
+            if isinstance(event, _OF_SESSION):
+                self.last[event.session_id].append(event)
             match event:
                 case events.Began():
                     self.moves, self.switching = {}, set()
                 case events.MoveBegan():
                     self.moves[event.session_id] = event.move
-                case events.MoveEnded() | events.MoveFailed() | events.SessionEnded():
+                case events.MoveEnded() | events.MoveFailed():
                     self.moves.pop(event.session_id, None)
+                    if isinstance(event, events.MoveEnded):
+                        (self.in_host.add if event.move == "offload" else self.in_host.discard)(event.session_id)
+                case events.SessionWanted():
+                    (self.resting.discard if event.active else self.resting.add)(event.session_id)
+                case events.SessionEnded():
+                    for known in (self.moves, self.last):
+                        known.pop(event.session_id, None)
+                    for names in (self.resting, self.in_host):
+                        names.discard(event.session_id)
                 case events.GpuChanged(status="starting" | "draining"):
                     self.switching.add(event.gpu_id)
                 case events.GpuChanged():
                     self.switching.discard(event.gpu_id)
                 case _:
                     pass
+
+    def not_served(self) -> set[str]:
+        """Sessions that get no chunk before a controller has done something."""
+        return self.moves.keys() | self.resting | self.in_host
 
     def has(self, moment: str) -> bool:
         return bool(self.switching) if moment == "switch" else moment in self.moves.values()
@@ -213,13 +247,17 @@ async def _killed(scale: Scale, system: System) -> Outcome:
     for number in range(scale.kills):
         await asyncio.sleep(chance.uniform(0.0, PAUSE_S))
         moment = MOMENTS[number % len(MOMENTS)]
+        before: Collection[str] = ()
         if moment == "taking over":
             system.kill_controller()
+            copy = system.journal_copied()
+            picture.look()
             system.begin_controller()
+            before = _not_served(picture, await asyncio.to_thread(truth_of, copy))
             await asyncio.sleep(chance.uniform(0.0, TAKING_OVER_S))
         else:
             await _moment(moment, picture)
-        kill = await _kill(system, users, picture, scale.silent_s)
+        kill = await _kill(system, users, picture, scale.silent_s, before)
         kills.append(replace(kill, under_way=moment) if moment == "taking over" else kill)
         if len(kills) * 10 % scale.kills < 10:
             print(f"kills: {len(kills)} of {scale.kills}", file=sys.stderr, flush=True)
@@ -245,7 +283,10 @@ async def _moment(wanted: str, picture: Picture) -> None:
         picture.look()
 
 
-async def _kill(system: System, users: Sequence[User], picture: Picture, silent_s: float) -> Kill:
+async def _kill(
+    system: System, users: Sequence[User], picture: Picture, silent_s: float, before: Collection[str]
+) -> Kill:
+    """`before`: who was not served when the controller before this one was killed, and so may still not be."""
     pids = system.workers()
     playing = [(user, user.session_id, user.turn, user.number) for user in users if user.plays]
     for user in users[::2]:  # the others come, rest and leave meanwhile
@@ -257,15 +298,21 @@ async def _kill(system: System, users: Sequence[User], picture: Picture, silent_
     system.begin_controller()
     picture.look()
     truth = await asyncio.to_thread(truth_of, copy)
-    moving = {handover.session_id for handover in truth.handovers.values()} | picture.moves.keys()
+    not_served = _not_served(picture, truth).union(before)
     under_way = _under_way(picture, handed_over=bool(truth.handovers))
     ready = asyncio.create_task(_ready(system, truth.controller_epoch - 1))
     await asyncio.sleep(max(0.0, killed_s + silent_s - time.monotonic()))
-    still = [
-        number == user.number
+    silent = {
+        session_id: number == user.number
         for user, session_id, turn, number in playing
-        if user.plays and (user.session_id, user.turn) == (session_id, turn) and session_id not in moving
-    ]
+        if user.plays and (user.session_id, user.turn) == (session_id, turn)
+    }
+    served = {session_id: is_silent for session_id, is_silent in silent.items() if session_id not in not_served}
+    for session_id in (name for name, is_silent in served.items() if is_silent):
+        told = "; ".join(map(str, picture.last[session_id]))
+        print(
+            f"kills: {session_id} got no chunk: {truth.sessions.get(session_id)}; {told}", file=sys.stderr, flush=True
+        )
     for user in users:
         user.stays = False
     ready_s = await ready - killed_s
@@ -273,8 +320,10 @@ async def _kill(system: System, users: Sequence[User], picture: Picture, silent_
     return Kill(
         under_way=under_way,
         ready_s=ready_s,
-        playing=len(still),
-        silent=sum(still),
+        playing=len(served),
+        silent=sum(served.values()),
+        others=len(silent) - len(served),
+        others_silent=sum(silent.values()) - sum(served.values()),
         gone=sum(gpu in owners and now.get(gpu) != pid for gpu, pid in pids.items()),
     )
 
@@ -295,6 +344,11 @@ async def _absent(system: System, users: Sequence[User], seen: Seen) -> float:
     for user in users:
         user.stays = False
     return streamed_s
+
+
+def _not_served(picture: Picture, truth: Truth) -> set[str]:
+    """As journal and recording have it at a kill."""
+    return picture.not_served() | {handover.session_id for handover in truth.handovers.values()}
 
 
 def _under_way(picture: Picture, *, handed_over: bool) -> str:
