@@ -9,14 +9,16 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
 from scheduler.fleet import Fleet
 from scheduler.gpu_capacity import Holding, capacity_of, runnable
 from scheduler.gpu_need import HOLDINGS_MAX, MILLI_CENTS, gpu_types_of
-from solvers.capacity import Capacity
+from solvers.capacity import EPSILON, Capacity
+
+FloatArray = npt.NDArray[np.float64]
 
 FOUND_MAX = 4096  # demands whose price is kept
-NODES_MAX = 1  # of branch and bound: whole GPUs at the root raise the bound, and that is quick
 
 
 class LeastCost:
@@ -26,7 +28,7 @@ class LeastCost:
         self._fleet, self._types = fleet, gpu_types_of(fleet)
         self._price = tuple(math.floor(fleet.gpu_types[t].price_per_hour * MILLI_CENTS) for t in self._types)
         self._runnable = runnable(fleet, self._types, tuple(fleet.profiles))
-        self._always = sum(pool.gpus_min * self._price[self._types.index(pool.gpu_type)] for pool in fleet.pools)
+        self._always: float = sum(pool.gpus_min * self._price[self._types.index(pool.gpu_type)] for pool in fleet.pools)
         self._holding: dict[tuple[str, ...], Holding] = {}
         self._found: dict[tuple[int, ...], float | None] = {}
 
@@ -54,5 +56,14 @@ class LeastCost:
         holding = self._holding[profiles]
         if not isinstance(holding, Capacity):
             return None
-        bound = holding.fewest(np.array(demand, np.int64), nodes_max=NODES_MAX).bound
-        return max(self._always, bound) / MILLI_CENTS
+        wanted = np.array(demand, np.float64)
+        why = holding.strongest(wanted)
+        assert why is not None, "somebody is there"
+        return max(self._always, self._bound(float(np.dot(why.weights, wanted)), np.array(why.limit))) / MILLI_CENTS
+
+    def _bound(self, side: float, limit: FloatArray) -> float:
+        """The least price of GPUs with limit . gpus >= side: whole ones of one type, of several the best rate."""
+        if len(limit) == 1:
+            return float(math.ceil(side / limit[0] - EPSILON) * self._price[0])
+        useful = limit > 0
+        return float(side * (np.array(self._price)[useful] / limit[useful]).min())
