@@ -134,6 +134,7 @@ class Worker:
                 case Command():
                     self._command(message, now_s)
                 case AskInventory() if self._table.hears(message.controller_epoch, message.incarnation):
+                    self._table.asked(message.version)
                     self._say(self._inventory(message.question))
                 case Renew() if self._table.hears(message.controller_epoch, message.incarnation):
                     self._renewed_s = message.sent_s

@@ -23,7 +23,7 @@ from runtime.controller.controller import (
     Happening,
     Planned,
 )
-from runtime.controller.process.keeping import UNREPEATED, kept
+from runtime.controller.process.keeping import one_by_one
 from runtime.controller.step import Step, Switch
 from runtime.gateway import messages as gate
 from runtime.journal.journal import Journal, JournalFullError
@@ -137,9 +137,7 @@ class Control:
         happenings, self._again = [*self._again, *happenings], []
         if self._decided(happenings, now_s):
             return
-        for happening in happenings:
-            if not self._decided([happening], now_s) and isinstance(happening, UNREPEATED):
-                self._again = kept(self._again, happening)
+        self._again = one_by_one(happenings, lambda happening: self._decided([happening], now_s))
 
     def _decided(self, happenings: Sequence[Happening], now_s: float) -> bool:
         trial = self.controller.copy()
@@ -176,7 +174,9 @@ class Control:
                 self._outside.switch(switch)
 
     def _addressed(self, body: Migrating | Desired | Renew | AskInventory, incarnation: int) -> FromController:
-        if isinstance(body, Renew | AskInventory):
+        if isinstance(body, AskInventory):
+            return msgspec.structs.replace(body, version=self._version)
+        if isinstance(body, Renew):
             return body
         self._version += 1
         epoch = self.journal.controller_epoch

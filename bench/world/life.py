@@ -96,17 +96,24 @@ def _lived(world: World, seed: int) -> str:
 
 
 def _moved(world: World) -> str:
-    """What moves although nothing changes, as soon as GPUs have come to rest, too."""
+    """What moves although nothing changes, once nothing has moved for an epoch and GPUs have come to rest, too."""
     for _ in range(STILL_TRIES):
-        before, gpus = +world.reached, _statuses(world)
-        at_rest = True
-        for _ in range(round(STILL_S / TICK_S)):
-            world.step()
-            at_rest = at_rest and _statuses(world) == gpus
-        if at_rest:
-            moves = {kind: world.reached[kind] - before[kind] for kind in ("place", "resume", "migrate")}
-            return ", ".join(f"{count} of {kind}" for kind, count in moves.items() if count)
-    return "GPUs that start and stop without end"
+        if _moves(world, FLEET.epoch_s) == {}:
+            moves = _moves(world, STILL_S)
+            if moves is not None:
+                return ", ".join(f"{count} of {kind}" for kind, count in moves.items())
+    return "moves, or GPUs that start and stop, without end"
+
+
+def _moves(world: World, seconds: float) -> dict[str, int] | None:
+    """How many of which kind begin in that time; None: GPUs have not been at rest."""
+    before, gpus = +world.reached, _statuses(world)
+    for _ in range(round(seconds / TICK_S)):
+        world.step()
+        if _statuses(world) != gpus:
+            return None
+    counts = {kind: world.reached[kind] - before[kind] for kind in ("place", "resume", "migrate")}
+    return {kind: count for kind, count in counts.items() if count}
 
 
 def _statuses(world: World) -> list[str]:
@@ -131,10 +138,10 @@ def emptied(world: World) -> list[str]:
 
 def poisoned(world: World, seconds: float) -> list[str]:
     """Somebody comes who takes down whoever computes for him, as often as he may; what is still wrong after that."""
-    world.is_deadly = True
     user = world.clients.come(world.now_s, poison_chance=1.0)
+    world.deadly = lambda session_id: session_id == user.session_id  # others may have been cleared meanwhile
     left = _until(world, lambda: ["he is still there"] if user in world.clients.users else [], seconds)
-    world.is_deadly = False
+    world.deadly = lambda _: False
     downed = world.poisoned[user.session_id]
     if downed != FALLS_MAX:
         left.append(f"{downed} workers have gone down")
@@ -144,14 +151,14 @@ def poisoned(world: World, seconds: float) -> list[str]:
 def drained(world: World) -> list[str]:
     """An operator has the GPU drained that holds most, and then gives it back; what is still wrong after each."""
     name = max(sorted(world.workers), key=lambda name: len(world.workers[name].table.records))
-    restarts = world.reached["Lost"] + world.reached["Left"]
+    lost = _lost(world)
     world.maintain(name, withhold=True)
 
     def wrong() -> list[str]:
         return unsettled(world) + ([f"{name} is still there"] if name in world.workers else [])
 
     left = _until(world, wrong, DRAIN_S)
-    if world.reached["Lost"] + world.reached["Left"] > restarts + 1:
+    if _lost(world) > lost:
         left.append("a state was lost")
     world.maintain(name, withhold=False)
 
@@ -160,6 +167,11 @@ def drained(world: World) -> list[str]:
         return unsettled(world) + ([f"{name} is {status}"] if status == "lost" else [])
 
     return left or _until(world, unusable, DRAIN_S)
+
+
+def _lost(world: World) -> int:
+    """States that were lost, and workers that have left though nobody had stopped them."""
+    return world.reached["Lost"] + world.reached["fallen"]
 
 
 def _until(world: World, wrong: Callable[[], list[str]], seconds: float) -> list[str]:

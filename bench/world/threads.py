@@ -166,10 +166,6 @@ class SimulatedDelivery(Delivery):
         self._failed.add(session_id)
         self._undelivered(session_id, chunk.lineage, chunk.number, 1, "the encoder has failed")
 
-    def has_failed(self, session_id: SessionId) -> bool:
-        """No chunk of it is computed any more."""
-        return session_id in self._failed
-
     def want_key_frame(self, session_id: SessionId) -> None:
         """Every chunk is one."""
 

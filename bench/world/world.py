@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from runtime.gateway import messages as gate
 from runtime.gateway import workers as gate_workers
 from runtime.gateway.workers import ToOwner
 from runtime.journal.journal import SupersededError
-from runtime.journal.records import Ended, Record, to_bytes
+from runtime.journal.records import Ended, Left, Record, to_bytes
 from runtime.journal.truth import Truth
 from runtime.transfer.attempt import OpenReceiving, OpenSending
 from runtime.transfer.messages import AttemptId
@@ -42,6 +42,7 @@ from runtime.worker.process.messages import FromController
 
 TICK_S = 0.1
 LOSS = 0.04  # chance of each message that it is lost, and that it comes twice
+_STOPPED = "stopped"  # as it was asked to
 
 
 class Links:
@@ -84,7 +85,7 @@ class World:
         self.disk_full = False
         self.takes = 0.15  # chance that a client shows a chunk
         self.undelivered = 0.002  # chance that a chunk cannot be encoded
-        self.is_deadly = True  # whether poison is
+        self.deadly: Callable[[str], bool] = lambda _: True  # whose poison takes workers down
         self.poisoned: Counter[str] = Counter()  # workers that each session has taken down
         self._poison = dict[str, str]()  # by worker: whom it computes, and ends with
         self.luck = Luck(late=0.1, lost=0.05, restless=0.5)
@@ -195,6 +196,7 @@ class World:
                 self._ended.add(record.session_id)
             self.history.update(to_bytes(record))
             self.reached[type(record).__name__] += 1
+            self.reached["fallen"] += isinstance(record, Left) and record.reason != _STOPPED
             self.account.wrote(record)
 
     def begun(self, controller: Controller, step: Step) -> None:  # noqa: ARG002 - whoever records needs it
@@ -240,7 +242,7 @@ class World:
         worker = self.workers.get(name)
         if worker is not None:
             assert not worker.table.records, f"{name} is stopped and holds {sorted(worker.table.records)}"
-            self.gone(name, "stopped")
+            self.gone(name, _STOPPED)
 
     def gone(self, name: str, reason: str) -> None:
         """The process has ended; the provider sees that at once, and can start it again some time later."""
@@ -388,7 +390,7 @@ class World:
         stranger = owned is not None and owned.ownership == ownership and owned.worker not in (None, worker.name)
         assert not stranger, f"{chunk.session} is computed by {worker.name}, which does not own it"
         assert worker.is_leased, f"{worker.name} computes without a lease"
-        if self.is_deadly and carried.head.prompt.startswith(POISON):
+        if carried.head.prompt.startswith(POISON) and self.deadly(chunk.session):
             self._poison[worker.name] = chunk.session
         assert chunk.number < carried.up_to, f"{chunk.session}: chunk {chunk.number} is computed without credit"
         self.truthful.check(with_fields(carried.head, chunk_number=chunk.number), chunk)
@@ -402,7 +404,8 @@ class World:
 
     def heal(self) -> None:
         """From now on nothing goes wrong, and all that is under way arrives."""
-        self.rough = self.is_deadly = False
+        self.rough = False
+        self.deadly = lambda _: False
         if self.operator is not None:
             self.operator.always = True
         self.undelivered = 0.0

@@ -38,7 +38,7 @@ class Known:
     active: bool  # what its client wants
     state: str = ""  # as its owner has said last; empty: it has not
     losses: int = 0  # in a row, of its state, by workers that are still there
-    ending: bool = False  # as soon as nobody hands it over
+    ending: str = ""  # why, as soon as nobody hands it over; empty: it goes on
     heard: bool = False  # its client has said what it wants to this controller
     there_at: int = 0  # inventories up to this number were asked for before it was placed, or known to be there
 

@@ -36,6 +36,7 @@ from scheduler.fleet import Fleet
 from scheduler.plan import Decision, Plan
 
 STATUS_S = 0.5
+_AT_REST = ("idle", "suspended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,13 +344,15 @@ class Controller:
         books.write(record)
         self._execution.take(books.handovers.left(books.truth, worker, now_s), now_s)
         self._power.left(worker, now_s)
+        ordered = {session_id for session_id in touched if books.orders.of(worker, session_id) is not None}
         books.orders.left(worker)
         self._inventories.left(worker)
         for session_id in sorted(touched & set(books.truth.sessions)):
             known = books.known[session_id]
+            at_rest = known.state in _AT_REST and not known.active and session_id not in ordered
             books.known[session_id] = replace(known, state="" if books.truth.sessions[session_id].lost else known.state)
             self._execution.dropped(session_id)
-            if self._suspects.fell(session_id, known.state):
+            if self._suspects.fell(session_id, at_rest=at_rest):
                 reason = f"its workers have ended {FALLS_MAX} times in a row, now {worker}: {record.reason}"
                 self._sessions.end(session_id, reason[:1024], now_s)
             if session_id in books.truth.sessions:

@@ -6,6 +6,9 @@ A worker's lease ends `lease_s` after it has sent the last heartbeat that was ec
 heartbeat was heard here, so that `lease_s` after that nobody computes there any more, however its clock is set, as long
 as both clocks run equally fast to within `DRIFT`. Only then is silence taken for the end. An incarnation that has left
 and speaks again joins anew: what it holds is compared with the journal like everybody's.
+
+Whoever has joined gets no lease before it has answered a question that it was asked since. What it was told before may
+still be on its way; by its answer it has heard that, or will have nothing to do with it any more.
 """
 
 from __future__ import annotations
@@ -41,7 +44,9 @@ class Present:
     worker: str
     incarnation: int
     renewed_s: float  # when the last heartbeat was heard that was echoed
-    asked_s: float = float("-inf")
+    asked_s: float
+    asked_from: int  # the first question that was asked since it came
+    answered: bool = False  # it has answered that one, or a later one
     hello: Hello | None = None
     hangs: bool = False
 
@@ -59,11 +64,8 @@ class Roster:
     def resumed(cls, truth: Truth, now_s: float, *, lease_s: float = LEASE_S) -> tuple[Roster, Step]:
         """After a restart everybody is asked; whoever does not answer before a lease would have ended has left."""
         found = cls(truth.controller_epoch, lease_s=lease_s)
-        found._present = {
-            name: Present(worker=name, incarnation=incarnation, renewed_s=now_s, asked_s=now_s)
-            for name, incarnation in truth.workers.items()
-        }
-        return found, Step(words=tuple(found._ask(each.worker, each.incarnation) for each in found.present.values()))
+        words = tuple(found._come(name, incarnation, None, now_s) for name, incarnation in truth.workers.items())
+        return found, Step(words=words)
 
     def copy(self) -> Roster:
         """What is decided on it is forgotten with it."""
@@ -97,7 +99,7 @@ class Roster:
             case Hello():
                 return self._hello(message, now_s)
             case Inventory() if message.controller_epoch == self._controller_epoch:
-                return self._hello(message.hello, now_s)
+                return self._hello(message.hello, now_s, answers=message.question)
             case Inventory():  # what an earlier controller has asked for is of the past
                 return Step()
             case Heartbeat():
@@ -132,11 +134,12 @@ class Roster:
                 self._present[each.worker] = replace(each, asked_s=now_s)
                 yield self._ask(each.worker, each.incarnation)
 
-    def _hello(self, hello: Hello, now_s: float) -> Step:
+    def _hello(self, hello: Hello, now_s: float, answers: int = -1) -> Step:
         """A higher incarnation is the end of the one before it."""
         known = self._present.get(hello.worker)
         if known is not None and known.incarnation == hello.incarnation:
-            self._present[hello.worker] = replace(known, hello=hello)
+            answered = known.answered or answers >= known.asked_from
+            self._present[hello.worker] = replace(known, hello=hello, answered=answered)
             return Step()
         if known is not None and known.incarnation > hello.incarnation:
             self.strangers += 1
@@ -145,10 +148,21 @@ class Roster:
             self.strangers += 1
             return Step()
         gone = () if known is None else self.exited(hello.worker, known.incarnation, "began anew").records
-        self._present[hello.worker] = Present(
-            worker=hello.worker, incarnation=hello.incarnation, renewed_s=now_s, asked_s=now_s, hello=hello
+        asked = self._come(hello.worker, hello.incarnation, hello, now_s)
+        return Step(records=(*gone, Joined(worker=hello.worker, incarnation=hello.incarnation)), words=(asked,))
+
+    def _come(self, worker: str, incarnation: int, hello: Hello | None, now_s: float) -> Word:
+        """It is there, and is asked what it holds."""
+        asked = self._ask(worker, incarnation)
+        self._present[worker] = Present(
+            worker=worker,
+            incarnation=incarnation,
+            renewed_s=now_s,
+            asked_s=now_s,
+            asked_from=self._question,
+            hello=hello,
         )
-        return Step(records=(*gone, Joined(worker=hello.worker, incarnation=hello.incarnation)))
+        return asked
 
     def _heartbeat(self, heartbeat: Heartbeat, now_s: float) -> Step:
         """Echoed, unless it comes from somebody who computes nothing; who is not known is asked who that is.
@@ -165,7 +179,7 @@ class Roster:
             self._present[heartbeat.worker] = replace(known, hangs=True)
             return Step()
         self._present[heartbeat.worker] = replace(known, renewed_s=now_s, hangs=False)
-        if known.hello is None:
+        if not known.answered:
             return Step(words=(self._ask(heartbeat.worker, heartbeat.incarnation),))
         renew = Renew(
             controller_epoch=self._controller_epoch, incarnation=heartbeat.incarnation, sent_s=heartbeat.sent_s

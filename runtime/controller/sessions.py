@@ -80,11 +80,11 @@ class Sessions:
         if known is None:
             self._books.reply(gate.Ended(session_id=session_id, reason="there is no such session"))
             return
-        self._books.known[session_id] = replace(known, ending=True)
+        self._books.known[session_id] = replace(known, ending=known.ending or reason)
         for attempt, handover in self._books.truth.handovers.items():
             if handover.session_id == session_id:
                 self._books.take(self._books.handovers.abort(attempt, now_s))
-        self._end_if_possible(session_id, reason, now_s)
+        self._end_if_possible(session_id, now_s)
 
     def heard(self, worker: str, report: said.Report, now_s: float) -> None:
         """Of the session's owner; of anybody else only that it holds nothing any more."""
@@ -141,7 +141,7 @@ class Sessions:
         """What had to wait for the end of a hand-over."""
         for session_id, known in list(self._books.known.items()):
             if known.ending:
-                self._end_if_possible(session_id, "ended", now_s)
+                self._end_if_possible(session_id, now_s)
             elif known.state in _RESTS:
                 self.demand(session_id, now_s)
 
@@ -187,10 +187,11 @@ class Sessions:
         self._books.known[session_id] = replace(known, state=state, losses=losses, there_at=there_at)
         self.demand(session_id, now_s)
 
-    def _end_if_possible(self, session_id: str, reason: str, now_s: float) -> None:
+    def _end_if_possible(self, session_id: str, now_s: float) -> None:
         books = self._books
         if books.is_handed_over(session_id):
             return
+        reason = books.known[session_id].ending
         worker = books.truth.sessions[session_id].worker
         books.write(Ended(session_id=session_id))
         if worker is not None:

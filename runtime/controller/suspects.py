@@ -12,7 +12,6 @@ from runtime.journal.records import Cleared
 
 FALLS_MAX = 2  # workers that may end under one session
 CLEAR_CHUNKS = 4  # in one lineage, after which earlier ends count no more: a worker that hangs makes none
-_RESTS = ("idle", "suspended")  # nothing is computed for it, so that it can do no harm
 
 
 class Suspects:
@@ -28,12 +27,12 @@ class Suspects:
         copied._books, copied._suspected = books, set(self._suspected)
         return copied
 
-    def fell(self, session_id: str, state: str) -> bool:
-        """Its owner has ended, and it was in that state; whether that was one too many."""
+    def fell(self, session_id: str, *, at_rest: bool) -> bool:
+        """Its owner has ended; whether that was one too many. `at_rest`: nothing can have been computed for it."""
         owned = self._books.truth.sessions[session_id]
         if owned.fallen:
             self._suspected.add(session_id)
-        return owned.lost and owned.fallen >= FALLS_MAX and state not in _RESTS
+        return owned.lost and owned.fallen >= FALLS_MAX and not at_rest
 
     def settle(self) -> None:
         """Who has had so many chunks is above suspicion."""

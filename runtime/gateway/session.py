@@ -39,6 +39,8 @@ class Session:
         self.client: Client | None = None
         self._absent_since_s = now_s
         self._paused = self.ending = False
+        self._said_active = True  # what it is said to want; whoever is created wants chunks
+        self._is_answered = True  # the controller has said since where it is
         self._awaited: m.AwaitTaken | None = None
         self._create_s = self._want_s = self._ask_s = self._end_s = 0.0
         self._credit: tuple[Address | None, int, int] = (None, 0, 0)  # owner, lineage, number
@@ -68,7 +70,7 @@ class Session:
             self.answer = m.Created(session_id=self.session_id, position=serving.position)
         known = before is not None or not serving.lineage
         new_lineage = serving.lineage > self.stream.lineage
-        self.serving = serving
+        self.serving, self._is_answered = serving, True
         self.stream.owned(serving.ownership, serving.lineage, serving.chunk_number)
         self.changes.written_before(serving.prompt_serial)
         if serving.where != "active":
@@ -212,7 +214,7 @@ class Session:
         slow_since_s = None if self.client is None else self.client.slow_since_s()
         if slow_since_s is not None:
             times.append(slow_since_s + self._limits.slow_s)
-        if self.wants(now_s) != self._is_wanted or self.serving is None:
+        if self._is_unsaid(self.wants(now_s)):
             times.append(self._want_s)
         if self._is_quiet:
             times += [self._ask_s, self._credit_s + CREDIT_AGAIN_S]
@@ -261,11 +263,18 @@ class Session:
     def _want(self, now_s: float) -> list[Outgoing]:
         """Said until it is so; and to be told anew where the session is, if chunks that may come do not."""
         wants = self.wants(now_s)
-        unsaid = (wants != self._is_wanted or self.serving is None) and now_s >= self._want_s
+        unsaid = self._is_unsaid(wants) and now_s >= self._want_s
         if not unsaid and not (self._is_quiet and now_s >= self._ask_s):
             return []
+        self._is_answered = self._is_answered and self._said_active == wants
+        self._said_active = wants
         self._want_s, self._ask_s = now_s + AGAIN_S, now_s + QUIET_S
         return [m.Want(session_id=self.session_id, active=wants)]
+
+    def _is_unsaid(self, wants: bool) -> bool:
+        """What was heard before a change of mind was said does not count: it may have been so before that, too."""
+        is_so = self.serving is not None and wants == self._is_wanted
+        return not is_so or wants != self._said_active or not self._is_answered
 
     def _to_owner(self, serving: m.Serving, now_s: float, *, credit: bool) -> list[Outgoing]:
         address = owner_of(serving)

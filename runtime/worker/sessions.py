@@ -42,6 +42,7 @@ class SessionTable:
         self._incarnation = incarnation
         self._controller_epoch = 0
         self._version = 0
+        self._asked_after = 0  # what was said up to this version and has not come by then is of the past
         self.ignored = 0  # commands of older controllers and plans, and for other incarnations
 
     @property
@@ -79,12 +80,19 @@ class SessionTable:
             self.ignored += 1
             return False
         if controller_epoch > self._controller_epoch:
-            self._controller_epoch, self._version = controller_epoch, 0
+            self._controller_epoch, self._version, self._asked_after = controller_epoch, 0, 0
         return True
+
+    def asked(self, version: int) -> None:
+        """Somebody relies on it that from now on only commands after this version have an effect."""
+        self._asked_after = max(self._asked_after, version)
 
     def command(self, command: Command, now_s: float) -> Steps:
         """What the controller says, unless somebody newer has spoken."""
         if not self.hears(command.controller_epoch, command.incarnation):
+            return ()
+        if command.version <= self._asked_after:
+            self.ignored += 1
             return ()
         body = command.body
         if isinstance(body, Open | Demand | Suspend | Resume | Close):

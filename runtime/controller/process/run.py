@@ -19,7 +19,7 @@ from runtime.controller.controller import (
     Ticked,
 )
 from runtime.controller.process.config import ControllerConfig, check_fleet
-from runtime.controller.process.keeping import UNREPEATED, kept
+from runtime.controller.process.keeping import one_by_one
 from runtime.controller.process.past import Past
 from runtime.controller.process.planning import Explained, Made, PlanningProcess
 from runtime.controller.process.providing import Providing
@@ -183,9 +183,7 @@ class ControllerLoop:
         happenings, self._again = [*self._again, *happenings], []
         if not happenings or self._decided(happenings, now_s):
             return
-        for happening in happenings:
-            if not self._decided([happening], now_s) and isinstance(happening, UNREPEATED):
-                self._again = kept(self._again, happening)
+        self._again = one_by_one(happenings, lambda happening: self._decided([happening], now_s))
 
     def _decided(self, happenings: Sequence[Happening], now_s: float) -> bool:
         trial = self._controller.copy()

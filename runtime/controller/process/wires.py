@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import zmq
 
 from runtime.controller.step import Word
@@ -119,6 +120,8 @@ class Wires:
             frame = encoded(
                 Command(controller_epoch=epoch, incarnation=incarnation, version=self._version, body=message)
             )
+        elif isinstance(message, AskInventory):
+            frame = encoded(msgspec.structs.replace(message, version=self._version))
         else:
             frame = encoded(message)
         self._send(self.workers, f"{word.worker}/{incarnation}".encode(), frame)

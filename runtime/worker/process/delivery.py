@@ -63,6 +63,10 @@ class Delivery:
         """Whether there will be a place for the session's next chunk."""
         return self._outbox.may_compute(session_id) and session_id not in self._failed
 
+    def has_failed(self, session_id: SessionId) -> bool:
+        """Nobody will get a chunk of it any more: its encoder has failed."""
+        return session_id in self._failed
+
     def has_chunks(self, session_id: SessionId) -> bool:
         """Whether chunks of it are on their way."""
         return self._outbox.has_chunks(session_id)

@@ -63,6 +63,7 @@ class Hearing:
             case Renew():
                 self.lease = self.lease.renewed(message.sent_s, now_s)
             case AskInventory():
+                self._parts.table.asked(message.version)
                 self._tell_all(message.question)
             case _:
                 assert_never(message)
@@ -179,9 +180,11 @@ class Hearing:
             attempt = record.outgoing.attempt
         elif record.incoming is not None:
             attempt = record.incoming.attempt
+        # That its encoder has failed was said once, and may not have been heard.
+        failed = record.outgoing is None and self._parts.delivery.has_failed(record.session_id)
         held = Held(
             session_id=record.session_id,
-            state=record.state,
+            state="lost" if failed else record.state,
             state_bytes=record.state_bytes,
             ownership=record.ownership,
             active=record.active,

@@ -73,11 +73,12 @@ class Renew(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
 
 
 class AskInventory(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
-    """Say all that is there."""
+    """Say all that is there. Commands up to `version` that come behind it are of the past."""
 
     controller_epoch: _Count
     incarnation: _Count
     question: _Count
+    version: _Count = 0
 
 
 FromController = Command | Renew | AskInventory

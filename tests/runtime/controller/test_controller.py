@@ -10,9 +10,22 @@ from runtime.controller.controller import Controller, ControllerSettings, Ticked
 from runtime.controller.sessions import LOSSES_MAX, Admission
 from runtime.controller.step import Step, Switch
 from runtime.gateway import messages as gate
-from runtime.journal.records import Began, Created, Ended, Joined, Left, Lost, Placed, Prompted, Record
+from runtime.journal.records import (
+    Began,
+    Committed,
+    Created,
+    Ended,
+    Joined,
+    Left,
+    Lost,
+    Placed,
+    Prepared,
+    Prompted,
+    Record,
+)
 from runtime.journal.rules import after
 from runtime.journal.truth import Truth
+from runtime.transfer import messages as moved
 from runtime.worker import messages as said
 from runtime.worker.messages import Close, Demand, Text
 from runtime.worker.process.messages import (
@@ -187,6 +200,24 @@ def test_whoever_ends_is_closed_where_it_is() -> None:
     assert answers(controller.handle(gate.End(session_id="s"), 1.1)) == [
         gate.Ended(session_id="s", reason="there is no such session")
     ]
+
+
+def test_whoever_ends_while_it_is_handed_over_is_told_why_when_that_is_over() -> None:
+    controller = a_controller(
+        created(),
+        Joined(worker="v", incarnation=1),
+        Placed(session_id="s", worker=W),
+        Prepared(session_id="s", attempt=1, target="v"),
+        Committed(attempt=1),
+    )
+    assert controller.handle(gate.End(session_id="s"), 1.0).records == ()
+    served = moved.Activated(session_id="s", attempt=1, ownership=2)
+    controller.handle(Said(worker="v", incarnation=1, controller_epoch=1, report=served), 1.1)
+    controller.handle(report(moved.Released(session_id="s", attempt=1)), 1.2)
+    assert "s" in controller.truth.sessions
+    step = controller.handle(Ticked(), 1.3)
+    assert Ended(session_id="s") in step.records
+    assert gate.Ended(session_id="s", reason="its client has ended it") in step.replies
 
 
 def test_the_owner_is_told_what_the_client_wants() -> None:

@@ -45,9 +45,9 @@ def beat(incarnation: int = 1, sent_s: float = 0.0, **changes: Any) -> Heartbeat
     return Heartbeat(worker="w", incarnation=incarnation, controller_epoch=3, sent_s=sent_s, **(usual | changes))
 
 
-def inventory(incarnation: int = 1, controller_epoch: int = 3) -> Inventory:
+def inventory(incarnation: int = 1, controller_epoch: int = 3, question: int = 1) -> Inventory:
     return Inventory(
-        question=1,
+        question=question,
         controller_epoch=controller_epoch,
         hello=hello(incarnation=incarnation),
         leased=True,
@@ -62,6 +62,7 @@ def inventory(incarnation: int = 1, controller_epoch: int = 3) -> Inventory:
 def roster() -> Roster:
     made = Roster(3)
     made.said(hello(), 100.0)
+    made.said(inventory(), 100.0)
     return made
 
 
@@ -103,6 +104,31 @@ def test_who_has_not_said_what_it_holds_is_asked_before_its_lease_goes_on() -> N
     assert isinstance(word.body, AskInventory)
     roster.said(hello(), 1.1)
     (word,) = roster.said(beat(), 1.5).words
+    assert isinstance(word.body, AskInventory), "it has not answered yet"
+    roster.said(inventory(controller_epoch=1), 1.6)
+    (word,) = roster.said(beat(), 2.0).words
+    assert isinstance(word.body, Renew)
+
+
+@pytest.mark.parametrize("comes", [hello(), inventory(question=1), inventory(question=5)])
+def test_who_comes_back_gets_no_lease_before_it_has_heard_all_that_it_was_told_before(
+    roster: Roster, comes: Hello | Inventory
+) -> None:
+    """It was silent for a lease; what it answers by now it may have been asked before it was told something."""
+    for second in (105.0, 110.0):
+        roster.ticked(second)  # it is asked for the second and the third time
+    assert [type(record) for record in roster.ticked(111.0).records] == [Left]
+    for _ in range(2):
+        (word,) = roster.said(beat(sent_s=9.0), 112.0).words
+        assert isinstance(word.body, AskInventory)
+    joined = roster.said(comes, 112.1)
+    assert [type(record) for record in joined.records] == [Joined]
+    (asked,) = joined.words
+    assert isinstance(asked.body, AskInventory)
+    (word,) = roster.said(beat(sent_s=10.0), 112.5).words
+    assert isinstance(word.body, AskInventory)
+    roster.said(inventory(question=asked.body.question), 112.6)
+    (word,) = roster.said(beat(sent_s=11.0), 113.0).words
     assert isinstance(word.body, Renew)
 
 

@@ -82,9 +82,22 @@ def test_that_it_is_above_suspicion_is_written_once() -> None:
 @pytest.mark.parametrize("state", ["idle", "suspended"])
 def test_who_rests_takes_nobody_down(state: str) -> None:
     running = Running()
+    running.controller.handle(gate.Want(session_id="s", active=False), running.now_s)
     for _ in range(FALLS_MAX + 1):
         running.serves(state)
         assert Ended(session_id="s") not in running.falls().records
+
+
+def test_who_was_at_rest_and_was_told_to_go_on_may_have_done_it() -> None:
+    """Its worker says that it is active only some time after it is."""
+    running = Running()
+    running.serves()
+    running.falls()
+    running.controller.handle(gate.Want(session_id="s", active=False), running.now_s)
+    running.serves("idle")
+    running.controller.handle(gate.Want(session_id="s", active=True), running.now_s)
+    running.controller.handle(gate.Want(session_id="s", active=False), running.now_s)
+    assert Ended(session_id="s") in running.falls().records
 
 
 def test_a_worker_that_was_asked_to_stop_has_not_fallen() -> None:

@@ -14,11 +14,12 @@ from runtime.gateway.changes import AGAIN_S, RECHECK_S, Change, Changes, Step
 from runtime.gateway.config import check_origin, http_address, read_admin_token
 from runtime.gateway.desk import Desk
 from runtime.gateway.limits import Limits
-from runtime.gateway.messages import Serving, Status
+from runtime.gateway.messages import Created, Serving, Status, Want
 from runtime.gateway.metrics import families
 from runtime.gateway.origins import may_speak
 from runtime.gateway.pictures import pictures_of
 from runtime.gateway.playout import Playout
+from runtime.gateway.session import Session
 from runtime.gateway.stream import Kept, Stream
 from runtime.gateway.tokens import digest_of, new_token, scopes_of
 from runtime.gateway.workers import ToOwner
@@ -307,3 +308,33 @@ def test_an_operators_token_is_long_enough(tmp_path_factory: pytest.TempPathFact
     path.write_text("short")
     with pytest.raises(BadInputError, match="5 characters"):
         read_admin_token(path)
+
+
+def test_a_change_of_mind_is_said_until_the_controller_has_answered() -> None:
+    """Where it said the session was before that says nothing: its answer to what came between may be lost."""
+    session = Session("s", "", Text(profile="a", seed=1, prompt="p"), digest_of("t"), Limits(), 0.0)
+    session.created(Created(session_id="s", position=0))
+    waiting = Serving(
+        controller_epoch=1,
+        session_id="s",
+        where="waiting",
+        ownership=0,
+        lineage=0,
+        token_sha256=digest_of("t"),
+        text=session.text,
+    )
+
+    def wants(now_s: float) -> list[bool]:
+        return [said.active for said in session.due(now_s) if isinstance(said, Want)]
+
+    session.served(waiting, 0.0)
+    session.attach(None, acks=True, now_s=0.0)
+    assert wants(0.0) == []
+    session.pause(paused=True, now_s=1.0)
+    assert wants(1.0) == [False]
+    session.pause(paused=False, now_s=1.1)
+    assert wants(1.1) == [True], "it may not wait any more"
+    assert session.next_s(1.1) <= 1.1 + AGAIN_S
+    assert wants(1.1 + AGAIN_S) == [True]
+    session.served(waiting, 2.0)
+    assert wants(5.0) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtime.state.ranges import GRANULE_BYTES
 from runtime.worker.events import ChunkEnded, CopyState, StateLost
 from runtime.worker.messages import Close, Closed, Demand, Lost, Moved, Open, Refused, Resume, Suspend
-from tests.runtime.worker.tables import GRANULES, S, copy_ended, reasons, spans, with_session
+from tests.runtime.worker.tables import GRANULES, S, copy_ended, prepare, reasons, spans, with_session
 
 SUSPEND, RESUME = Suspend(session_id=S), Resume(session_id=S)
 BYTES = GRANULES * GRANULE_BYTES
@@ -101,3 +101,19 @@ def test_an_idle_session_is_not_computed_and_a_lost_one_neither() -> None:
     table.happen(StateLost(session_id=S, reason="gone"))
     assert (table.state(), table.runnable, table.device.room.used) == ("lost", (), 0)
     assert reasons(table.reports(Lost)) == ["gone"]
+
+
+def test_what_was_said_before_a_question_and_comes_behind_it_has_no_effect() -> None:
+    """Whoever asks relies on the answer: nothing that was on its way may change it afterwards."""
+    table = with_session()
+    table.asked(7)
+    for version in (6, 7):
+        assert table.tell(Open(session_id="other", state_bytes=GRANULE_BYTES, ownership=1), version=version) == []
+        assert table.tell(prepare(granules=1), version=version) == []
+    assert (set(table.records), table.ignored) == ({S}, 4)
+    table.asked(5)
+    assert table.tell(Open(session_id="other", state_bytes=GRANULE_BYTES, ownership=1), version=7) == []
+    table.tell(Open(session_id="other", state_bytes=GRANULE_BYTES, ownership=1), version=8)
+    assert set(table.records) == {S, "other"}
+    table.tell(Open(session_id="third", state_bytes=GRANULE_BYTES, ownership=1), controller_epoch=2, version=1)
+    assert "third" in table.records, "another controller counts from the beginning"
