@@ -19,6 +19,7 @@ from runtime.worker.messages import Steered, StreamReport, Text, Uncredited, Und
 from runtime.worker.process.messages import Credit, Delivered, Steer, WantKeyFrame
 
 QUIET_S = 2.0  # without a chunk that may come, before the controller is asked how things are
+WAITING_S = 5.0  # the same, without a place
 CREDIT_AGAIN_S = 1.0
 
 Outgoing = m.FromGateway | ToOwner
@@ -75,6 +76,8 @@ class Session:
         self.changes.written_before(serving.prompt_serial)
         if serving.where != "active":
             self._wanted_s = None
+        if serving.where == "waiting":
+            self._ask_s = now_s + WAITING_S
         if new_lineage and known:
             self.changes.lineage_begins(now_s)
         elif before is None or (before.ownership, owner_of(before)) != (serving.ownership, owner_of(serving)):
@@ -216,8 +219,10 @@ class Session:
             times.append(slow_since_s + self._limits.slow_s)
         if self._is_unsaid(self.wants(now_s)):
             times.append(self._want_s)
+        if self._is_in_vain:
+            times.append(self._ask_s)
         if self._is_quiet:
-            times += [self._ask_s, self._credit_s + CREDIT_AGAIN_S]
+            times.append(self._credit_s + CREDIT_AGAIN_S)
         if self._needs_key_frame:
             times.append(self._key_frame_s)
         changes_s = self.changes.next_s()
@@ -229,6 +234,11 @@ class Session:
         owner, lineage, number = self._credit
         served = self.serving is not None and self.serving.where == "active" and owner is not None
         return served and lineage == self.stream.lineage and number > self.stream.number
+
+    @property
+    def _is_in_vain(self) -> bool:
+        """Whether a chunk or a place may come, and has not."""
+        return self._is_quiet or (self.serving is not None and self.serving.where == "waiting")
 
     @property
     def _needs_key_frame(self) -> bool:
@@ -261,14 +271,14 @@ class Session:
         return [m.End(session_id=self.session_id)]
 
     def _want(self, now_s: float) -> list[Outgoing]:
-        """Said until it is so; and to be told anew where the session is, if chunks that may come do not."""
+        """Said until it is so; and to be told anew where the session is, if what may come does not."""
         wants = self.wants(now_s)
         unsaid = self._is_unsaid(wants) and now_s >= self._want_s
-        if not unsaid and not (self._is_quiet and now_s >= self._ask_s):
+        if not unsaid and not (self._is_in_vain and now_s >= self._ask_s):
             return []
         self._is_answered = self._is_answered and self._said_active == wants
         self._said_active = wants
-        self._want_s, self._ask_s = now_s + AGAIN_S, now_s + QUIET_S
+        self._want_s, self._ask_s = now_s + AGAIN_S, now_s + (QUIET_S if self._is_quiet else WAITING_S)
         return [m.Want(session_id=self.session_id, active=wants)]
 
     def _is_unsaid(self, wants: bool) -> bool:

@@ -19,7 +19,7 @@ from runtime.gateway.metrics import families
 from runtime.gateway.origins import may_speak
 from runtime.gateway.pictures import pictures_of
 from runtime.gateway.playout import Playout
-from runtime.gateway.session import Session
+from runtime.gateway.session import WAITING_S, Session
 from runtime.gateway.stream import Kept, Stream
 from runtime.gateway.tokens import digest_of, new_token, scopes_of
 from runtime.gateway.workers import ToOwner
@@ -337,4 +337,5 @@ def test_a_change_of_mind_is_said_until_the_controller_has_answered() -> None:
     assert session.next_s(1.1) <= 1.1 + AGAIN_S
     assert wants(1.1 + AGAIN_S) == [True]
     session.served(waiting, 2.0)
-    assert wants(5.0) == []
+    assert wants(1.9 + WAITING_S) == []
+    assert wants(2.0 + WAITING_S) == [True], "that it is over may have been said, and not heard"
