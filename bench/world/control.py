@@ -122,6 +122,7 @@ class Control:
         if not raced:
             self.journal.demand_hold()
         self._decide(heard, now_s)
+        self.is_full = self.is_full and self._outside.full()
         self._ask(now_s)
 
     def close(self) -> None:

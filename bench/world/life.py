@@ -108,17 +108,19 @@ def _moved(world: World) -> str:
 def _moves(world: World, seconds: float) -> dict[str, int] | None:
     """How many of which kind begin in that time; None: GPUs have not been at rest."""
     before, gpus = +world.reached, _statuses(world)
+    at_rest = not any(status in ("starting", "draining") for _, status in gpus)
     for _ in range(round(seconds / TICK_S)):
         world.step()
-        if _statuses(world) != gpus:
-            return None
+        at_rest = at_rest and _statuses(world) == gpus
+    if not at_rest:
+        return None
     counts = {kind: world.reached[kind] - before[kind] for kind in ("place", "resume", "migrate")}
     return {kind: count for kind, count in counts.items() if count}
 
 
-def _statuses(world: World) -> list[str]:
+def _statuses(world: World) -> list[tuple[str, str]]:
     gpus = world.control.controller.snapshot().gpus.values()
-    return sorted(f"{gpu.gpu_id} {gpu.status}" for gpu in gpus)
+    return sorted((str(gpu.gpu_id), gpu.status) for gpu in gpus)
 
 
 def emptied(world: World) -> list[str]:

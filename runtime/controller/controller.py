@@ -289,7 +289,9 @@ class Controller:
                 self._await_deliveries()
             case said.Moved():
                 self._sessions.heard(worker, report, now_s)
-                self._execution.moved(worker, report.session_id, report.state, now_s)
+                owned = books.truth.sessions.get(report.session_id)
+                if owned is not None and owned.ownership == report.ownership:
+                    self._execution.moved(worker, report.session_id, report.state, now_s)
             case said.Lost() | said.Undelivered() | said.Closed():
                 self._sessions.heard(worker, report, now_s)
                 if report.session_id not in books.truth.sessions or books.truth.sessions[report.session_id].lost:

@@ -235,7 +235,9 @@ class Execution:
         target = max(room, key=lambda name: (room[name], name), default=None)
         if target is None or room[target] < needed_mib or session_id in books.cluster.moves:
             return None
-        suspended = books.known[session_id].state == "suspended"
+        session, suspended = books.session(session_id), books.known[session_id].state == "suspended"
+        if session is None or suspended != (session.gpu is None):
+            return None  # somebody else has moved it: an inventory will show where it is
         move = Move(
             session_id=session_id,
             kind="resume" if suspended else "migrate",

@@ -37,6 +37,8 @@ class Inventories:
             if held.session_id not in older or held.ownership == books.truth.sessions[held.session_id].ownership:
                 self._holds(worker, held, now_s)
         there = {held.session_id for held in inventory.sessions}
+        for at in [at for at in books.orphans if at[0] == worker and at[1] not in there]:
+            del books.orphans[at]
         for session_id in sorted(books.owners.of(worker) - there - older):
             if not isinstance(books.orders.of(worker, session_id), Open):
                 self._sessions.lose(session_id, "its worker does not hold it", now_s)
@@ -71,13 +73,13 @@ class Inventories:
             self._execution.take(books.handovers.found(books.truth, worker, part, now_s), now_s)
         owned = books.truth.sessions.get(held.session_id)
         if owned is not None and owned.worker == worker and owned.ownership == held.ownership:
-            self._is_as_held(held, now_s)
+            self._is_as_held(worker, held, now_s)
         elif owned is not None and held.attempt not in books.truth.handovers:  # elsewhere: this copy is of the past
             books.order(worker, Close(session_id=held.session_id), now_s)
         elif held.attempt is None:
             books.orphans.setdefault((worker, held.session_id), now_s)
 
-    def _is_as_held(self, held: Held, now_s: float) -> None:
+    def _is_as_held(self, worker: str, held: Held, now_s: float) -> None:
         books, known = self._books, self._books.known[held.session_id]
         if held.state == "lost":
             self._sessions.lose(held.session_id, "its worker has lost it", now_s)
@@ -85,6 +87,8 @@ class Inventories:
             return
         active = known.active if known.heard else held.active
         books.known[held.session_id] = replace(known, active=active, state=held.state)
+        books.orders.moved(worker, held.session_id, held.state)
+        self._execution.moved(worker, held.session_id, held.state, now_s)  # that it has was said once
         if not self._execution.is_flying(held.session_id) and not _agrees(
             books.session(held.session_id), held, active=active
         ):

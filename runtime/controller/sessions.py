@@ -12,7 +12,7 @@ from runtime.controller.picture import draw
 from runtime.gateway import messages as gate
 from runtime.journal.records import Created, Ended, Prompted
 from runtime.worker import messages as said
-from runtime.worker.messages import Close, Demand
+from runtime.worker.messages import Close, Demand, Open
 from scheduler import events
 from scheduler.cluster import SessionId
 
@@ -91,13 +91,16 @@ class Sessions:
         books = self._books
         match report:
             case said.Closed():
-                books.orders.drop(worker, report.session_id)
+                if not isinstance(books.orders.of(worker, report.session_id), Open):  # else it is of a time before that
+                    books.orders.drop(worker, report.session_id)
             case said.Moved():
-                books.orders.moved(worker, report.session_id, report.state)
                 if self._owns(worker, report.session_id, report.ownership):
+                    books.orders.moved(worker, report.session_id, report.state)
                     self._is(report.session_id, report.state, now_s)
-                elif report.state in _RESTS and not self._owns(worker, report.session_id):
-                    self._forget(worker, report, now_s)
+                elif not self._owns(worker, report.session_id):  # else it is of a time before
+                    books.orders.moved(worker, report.session_id, report.state)
+                    if report.state in _RESTS:
+                        self._forget(worker, report, now_s)
             case said.Lost() if self._owns(worker, report.session_id):
                 self.lose(report.session_id, report.reason, now_s)
             case said.Undelivered() if self._owns(worker, report.session_id):

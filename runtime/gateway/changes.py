@@ -47,7 +47,7 @@ class Changes:
         self.prompt = prompt  # that of the newest change which took effect
         self._waiting_max = waiting_max
         self._waiting: deque[Change] = deque()
-        self._sum = Change()  # of all that were confirmed
+        self._sum = Change()  # of all that were confirmed in this lineage
         self._next = 1  # the serial of the first that waits
         self._has: int | None = None  # how far the owner has come, as it has said last
         self._known = False  # whether `_next` is more than a guess
@@ -78,6 +78,7 @@ class Changes:
         """Its prompt is the newest that is written down; all else is to be said anew."""
         if self._sum != Change():
             self._waiting.appendleft(self._sum)
+            self._sum = Change()
         self._next, self._known = 1, True
         self._new_owner(now_s)
 

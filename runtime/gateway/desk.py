@@ -44,6 +44,7 @@ class Desk:
         self, gateway: str, since: int, limits: Limits, new_name: Callable[[], str] = lambda: secrets.token_hex(12)
     ) -> None:
         self._gateway, self._since, self._limits, self._new_name = gateway, since, limits, new_name
+        self._asker = since  # `_since` grows with each connection
         self.sessions: dict[str, Session] = {}
         self._unseen: set[str] = set()  # not said again since `since` has grown
         self.status: m.Status | None = None
@@ -86,7 +87,7 @@ class Desk:
         assert self.turned(now_s) is None
         session_id = self._new_name()
         assert session_id not in self.sessions
-        session = Session(session_id, tenant, text, token_sha256, self._limits, now_s)
+        session = Session(session_id, tenant, text, token_sha256, self._limits, now_s, asker=self._asker)
         session.is_created_here = True
         if text.control:
             session.update(None, text.control, now_s)
@@ -183,7 +184,9 @@ class Desk:
         session_id = serving.session_id
         session = self.sessions.get(session_id)
         if session is None:
-            session = Session(session_id, "", serving.text, serving.token_sha256, self._limits, now_s)
+            session = Session(
+                session_id, "", serving.text, serving.token_sha256, self._limits, now_s, asker=self._asker
+            )
             self.sessions[session_id] = session
         session.served(serving, now_s)
         self._waiting.discard(session_id)

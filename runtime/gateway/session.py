@@ -28,9 +28,20 @@ Outgoing = m.FromGateway | ToOwner
 class Session:
     """From its create, or from the first word of the controller to a gateway that has begun anew, until its end."""
 
-    def __init__(self, session_id: str, tenant: str, text: Text, token_sha256: bytes, limits: Limits, now_s: float):
+    def __init__(
+        self,
+        session_id: str,
+        tenant: str,
+        text: Text,
+        token_sha256: bytes,
+        limits: Limits,
+        now_s: float,
+        *,
+        asker: int = 0,
+    ) -> None:
+        """`asker`: a number of this gateway alone, so that it hears answers to its own changes only."""
         self.session_id, self.tenant, self.text, self.token_sha256 = session_id, tenant, text, token_sha256
-        self._limits = limits
+        self._limits, self._asker = limits, asker
         self.created_s = now_s
         self.answer: m.Created | m.Refused | None = None  # to its create
         self.serving: m.Serving | None = None
@@ -113,6 +124,8 @@ class Session:
         if self.serving is None or owner_of(self.serving) != sender or report.lineage != self.stream.lineage:
             return
         match report:
+            case Steered() if report.asker != self._asker:
+                pass  # a gateway before this one has asked
             case Steered():
                 self._tell(*(Outcome(change=change) for change in self.changes.steered(report.serial, now_s)))
             case Unsteered():
@@ -300,7 +313,14 @@ class Session:
         step = self.changes.to_say(now_s)
         if step is not None:
             prompt, control = step.change.prompt, step.change.control
-            steer = Steer(**fence, lineage=serving.lineage, serial=step.serial, prompt=prompt, control=control)
+            steer = Steer(
+                **fence,
+                lineage=serving.lineage,
+                serial=step.serial,
+                prompt=prompt,
+                control=control,
+                asker=self._asker,
+            )
             said.append(ToOwner(address=address, message=steer))
         if self._needs_key_frame and now_s >= self._key_frame_s:
             self._key_frame_s = now_s + CREDIT_AGAIN_S

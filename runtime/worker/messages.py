@@ -122,6 +122,7 @@ class Steered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     session_id: _Name
     lineage: _Count
     serial: _Count
+    asker: _Count = 0  # of the `Steer` that this answers
 
 
 class Unsteered(Struct, frozen=True, kw_only=True, array_like=True, tag=True):

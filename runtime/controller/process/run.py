@@ -5,6 +5,7 @@ Decides when it listens, ticks and asks for plans; must never decide anything ab
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -33,6 +34,7 @@ from runtime.recording.drift import Drift
 from runtime.recording.recording import NotRecorded, Recording
 from runtime.worker.process.messages import Heartbeat, Hello
 
+_LOOK_S = 1.0  # between two looks whether a full disk has room
 _READS = ("plan", "explain")  # the other questions are to be decided on
 _HOPELESS = (Heartbeat, Ticked, Planned, gate.Here, gate.Taken, gate.Controlled)  # these make room for nobody
 
@@ -67,7 +69,7 @@ class ControllerLoop:
         self._places = config.settings.mode != "advise"  # else plans between epochs are for nobody
         self._hopeless = False  # the last early plan found no place for anybody, and nothing has happened since
         now_s = clock()
-        self._next_tick_s = self._next_plan_s = now_s
+        self._next_tick_s = self._next_plan_s = self._next_look_s = now_s
         self._next_epoch_s = now_s + config.fleet.epoch_s
         self._past = Past(config.journal.with_name("history.json"), config.fleet, say, time.time)
         self._controller, begun = Controller.begin(
@@ -167,6 +169,7 @@ class ControllerLoop:
         if happenings or self._again:
             self._journal.demand_hold()  # whoever was superseded renews no lease
             self._decide(happenings, now_s)
+        self._look_for_room(now_s)
         for question in asked:
             told = self._questions.answer(question, self._controller.approval)
             if told is not None:
@@ -209,10 +212,22 @@ class ControllerLoop:
                 self._tell(f"{error}; sessions go on, and no new ones are taken")
             self.is_full = True
             return False
+        self._has_room()
+        return True
+
+    def _look_for_room(self, now_s: float) -> None:
+        """Where creates are refused there may be nothing to be written, and nobody would find out."""
+        if not self.is_full or now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + _LOOK_S
+        with contextlib.suppress(JournalFullError):
+            self._journal.append([])
+            self._has_room()
+
+    def _has_room(self) -> None:
         if self.is_full:
             self._tell("the journal has room again")
         self.is_full = False
-        return True
 
     def _say(self, steps: Sequence[Step]) -> None:
         truth = self._journal.truth

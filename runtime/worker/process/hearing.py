@@ -139,7 +139,9 @@ class Hearing:
             self._unsteered(steer, refusal)
             return
         self._parts.seats.put(session_id, steered)
-        self._parts.tell(Steered(session_id=session_id, lineage=steer.lineage, serial=steered.serial))
+        self._parts.tell(
+            Steered(session_id=session_id, lineage=steer.lineage, serial=steered.serial, asker=steer.asker)
+        )
 
     def _unsteered(self, steer: Steer, reason: str) -> None:
         unsteered = Unsteered(

@@ -44,6 +44,7 @@ class Steer(Struct, frozen=True, kw_only=True, array_like=True, tag=True):
     from_chunk: _Count = 0
     prompt: Annotated[str, Meta(max_length=4096)] | None = None
     control: Annotated[str, Meta(max_length=64)] | None = None
+    asker: _Count = 0  # whose serial it is; `Steered` names it, so that nobody takes an answer to another for its own
 
 
 class Credit(Struct, frozen=True, kw_only=True, array_like=True, tag=True):

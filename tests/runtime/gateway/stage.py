@@ -302,7 +302,9 @@ class Stage(threading.Thread):
                     held.serial = message.serial
                     held.prompt = held.prompt if message.prompt is None else message.prompt
                     held.control = held.control if message.control is None else message.control
-                report = Steered(session_id=message.session_id, lineage=held.lineage, serial=held.serial)
+                report = Steered(
+                    session_id=message.session_id, lineage=held.lineage, serial=held.serial, asker=message.asker
+                )
                 self._tell(name, dealer, report)
 
     def _tell(self, name: str, dealer: zmq.Socket[bytes], report: StreamReport) -> None:

@@ -19,12 +19,12 @@ from runtime.gateway.metrics import families
 from runtime.gateway.origins import may_speak
 from runtime.gateway.pictures import pictures_of
 from runtime.gateway.playout import Playout
-from runtime.gateway.session import WAITING_S, Session
+from runtime.gateway.session import WAITING_S, Session, owner_of
 from runtime.gateway.stream import Kept, Stream
 from runtime.gateway.tokens import digest_of, new_token, scopes_of
 from runtime.gateway.workers import ToOwner
-from runtime.worker.messages import Text
-from runtime.worker.process.messages import Delivered
+from runtime.worker.messages import Steered, Text
+from runtime.worker.process.messages import Delivered, Steer
 from scheduler.cluster import SessionId
 from traces.errors import BadInputError
 
@@ -339,3 +339,56 @@ def test_a_change_of_mind_is_said_until_the_controller_has_answered() -> None:
     session.served(waiting, 2.0)
     assert wants(1.9 + WAITING_S) == []
     assert wants(2.0 + WAITING_S) == [True], "that it is over may have been said, and not heard"
+
+
+def test_what_was_confirmed_waits_once_however_many_lineages_begin() -> None:
+    changes = Changes("first", 4)
+    changes.lineage_begins(0.0)
+    assert changes.ask("q", "up", 0.0)
+    changes.prompted(1)
+    changes.steered(0, 0.0)
+    assert changes.to_say(0.0) == Step(serial=1, change=Change(prompt="q", control="up", prompt_serial=1))
+    assert len(changes.steered(1, 0.0)) == 1
+    for second in (1.0, 2.0, 3.0):
+        changes.lineage_begins(second)
+        assert changes.waiting == 1
+    changes.steered(0, 3.0)
+    said = changes.to_say(3.0)
+    assert said is not None
+    assert (said.serial, said.change.prompt, said.change.control) == (1, "q", "up")
+
+
+def test_an_answer_to_another_gateway_is_no_answer() -> None:
+    """A gateway that has ended had said a change: who takes its place has another with that serial."""
+    text = Text(profile="a", seed=1, prompt="p")
+    session = Session("s", "", text, digest_of("t"), Limits(), 0.0, asker=2)
+    serving = Serving(
+        controller_epoch=1,
+        session_id="s",
+        where="active",
+        ownership=1,
+        lineage=0,
+        worker="w",
+        incarnation=1,
+        token_sha256=digest_of("t"),
+        text=text,
+    )
+    session.served(serving, 0.0)
+    owner = owner_of(serving)
+    assert owner is not None
+    session.attach(None, acks=True, now_s=0.0)
+    assert session.update(None, "up", 0.0)
+
+    def steers(now_s: float) -> list[Steer]:
+        messages = [said.message for said in session.due(now_s) if isinstance(said, ToOwner)]
+        return [message for message in messages if isinstance(message, Steer)]
+
+    assert [(steer.serial, steer.asker) for steer in steers(0.0)] == [(0, 2)]
+    for serial in (0, 1):
+        session.told(owner, Steered(session_id="s", lineage=0, serial=serial, asker=1), 0.1)
+    assert session.changes.waiting == 1
+    assert [steer.serial for steer in steers(1.0)] == [0], "it has not been answered"
+    session.told(owner, Steered(session_id="s", lineage=0, serial=1, asker=2), 1.1)
+    assert [(steer.serial, steer.control) for steer in steers(1.2)] == [(2, "up")]
+    session.told(owner, Steered(session_id="s", lineage=0, serial=2, asker=2), 1.3)
+    assert session.changes.waiting == 0

@@ -61,7 +61,8 @@ class Worker:
             held.serial = message.serial
             held.prompt = held.prompt if message.prompt is None else message.prompt
             held.control = held.control if message.control is None else message.control
-        return [self._told(Steered(session_id=session_id, lineage=held.lineage, serial=held.serial))]
+        steered = Steered(session_id=session_id, lineage=held.lineage, serial=held.serial, asker=message.asker)
+        return [self._told(steered)]
 
     def _told(self, report: StreamReport) -> Told:
         return Told(worker=self.name, incarnation=self.incarnation, controller_epoch=1, report=report)
