@@ -96,20 +96,20 @@ def _lived(world: World, seed: int) -> str:
 
 
 def _moved(world: World) -> str:
-    """What moves although nothing changes, once nothing has moved for an epoch and GPUs have come to rest, too."""
+    """What moves although nothing changes, once nothing has moved for as long and GPUs have come to rest, too."""
     for _ in range(STILL_TRIES):
-        if _moves(world, FLEET.epoch_s) == {}:
-            moves = _moves(world, STILL_S)
+        if _moves(world) == {}:
+            moves = _moves(world)
             if moves is not None:
                 return ", ".join(f"{count} of {kind}" for kind, count in moves.items())
     return "moves, or GPUs that start and stop, without end"
 
 
-def _moves(world: World, seconds: float) -> dict[str, int] | None:
-    """How many of which kind begin in that time; None: GPUs have not been at rest."""
+def _moves(world: World) -> dict[str, int] | None:
+    """How many of which kind begin in `STILL_S`; None: GPUs have not been at rest."""
     before, gpus = +world.reached, _statuses(world)
-    at_rest = not any(status in ("starting", "draining") for _, status in gpus)
-    for _ in range(round(seconds / TICK_S)):
+    at_rest = True
+    for _ in range(round(STILL_S / TICK_S)):
         world.step()
         at_rest = at_rest and _statuses(world) == gpus
     if not at_rest:
@@ -118,9 +118,9 @@ def _moves(world: World, seconds: float) -> dict[str, int] | None:
     return {kind: count for kind, count in counts.items() if count}
 
 
-def _statuses(world: World) -> list[tuple[str, str]]:
+def _statuses(world: World) -> list[str]:
     gpus = world.control.controller.snapshot().gpus.values()
-    return sorted((str(gpu.gpu_id), gpu.status) for gpu in gpus)
+    return sorted(f"{gpu.gpu_id} {gpu.status}" for gpu in gpus)
 
 
 def emptied(world: World) -> list[str]:
