@@ -344,21 +344,29 @@ class Controller:
         touched = set(books.owners.of(worker))
         touched |= {p.session_id for p in books.handovers.under_way if p.side(worker) is not None}
         books.write(record)
+        touched &= set(books.truth.sessions)
+        given_up = {session_id for session_id in touched if self._is_given_up(session_id, worker)}
+        for session_id in sorted(given_up):  # who has been handed over does not go on where it came from
+            self._execution.take(books.handovers.lost(books.truth, worker, session_id, now_s), now_s)
         self._execution.take(books.handovers.left(books.truth, worker, now_s), now_s)
         self._power.left(worker, now_s)
-        ordered = {session_id for session_id in touched if books.orders.of(worker, session_id) is not None}
         books.orders.left(worker)
         self._inventories.left(worker)
-        for session_id in sorted(touched & set(books.truth.sessions)):
+        for session_id in sorted(touched):
             known = books.known[session_id]
-            at_rest = known.state in _AT_REST and not known.active and session_id not in ordered
             books.known[session_id] = replace(known, state="" if books.truth.sessions[session_id].lost else known.state)
             self._execution.dropped(session_id)
-            if self._suspects.fell(session_id, at_rest=at_rest):
+            if session_id in given_up:
                 reason = f"its workers have ended {FALLS_MAX} times in a row, now {worker}: {record.reason}"
                 self._sessions.end(session_id, reason[:1024], now_s)
             if session_id in books.truth.sessions:
                 draw(books, session_id, now_s)
+
+    def _is_given_up(self, session_id: str, worker: str) -> bool:
+        """Whether it was on one worker too many that has ended, now this one."""
+        known, order = self._books.known[session_id], self._books.orders.of(worker, session_id)
+        at_rest = known.state in _AT_REST and not known.active and order is None
+        return self._suspects.fell(session_id, at_rest=at_rest)
 
     def _await_deliveries(self) -> None:
         """A commit waits until all that the source has computed is with the client."""

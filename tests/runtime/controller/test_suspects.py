@@ -10,8 +10,9 @@ from runtime.controller.controller import Controller, Exited, Ticked
 from runtime.controller.step import Step
 from runtime.controller.suspects import CLEAR_CHUNKS, FALLS_MAX
 from runtime.gateway import messages as gate
-from runtime.journal.records import Began, Cleared, Ended, Placed
+from runtime.journal.records import Began, Cleared, Committed, Ended, Joined, Left, Placed, Prepared
 from runtime.journal.rules import after
+from runtime.transfer import messages as moved
 from runtime.worker import messages as said
 from runtime.worker.process.messages import Goodbye, Said
 from tests.runtime.controller.test_controller import BEAT, HELLO, W, a_controller, created
@@ -117,6 +118,29 @@ def test_a_worker_that_says_what_it_died_of_has_fallen() -> None:
         step = running.controller.handle(goodbye, running.now_s)
         running.incarnation += 1
     assert Ended(session_id="s") in step.records
+
+
+def test_who_was_handed_over_and_fell_does_not_go_on_where_it_came_from() -> None:
+    """Otherwise the source would be the third worker."""
+    joined = tuple(Joined(worker=name, incarnation=1) for name in "xv")
+    controller = a_controller(
+        created(),
+        *joined,
+        Placed(session_id="s", worker="x"),
+        Left(worker="x", incarnation=1, reason="signal 11"),
+        Placed(session_id="s", worker=W),
+        Prepared(session_id="s", attempt=1, target="v"),
+        Committed(attempt=1),
+    )
+    step = controller.handle(Exited(worker="v", incarnation=1, reason="signal 11"), 1.0)
+    assert {type(word.body) for word in step.words if word.worker == W} == {moved.Release}
+    assert Ended(session_id="s") not in step.records
+    released = moved.Released(session_id="s", attempt=1)
+    controller.handle(Said(worker=W, incarnation=1, controller_epoch=1, report=released), 1.1)
+    step = controller.handle(Ticked(), 1.2)
+    assert Ended(session_id="s") in step.records
+    (ended,) = [reply for reply in step.replies if isinstance(reply, gate.Ended)]
+    assert ended.reason == "its workers have ended 2 times in a row, now v: signal 11"
 
 
 def test_a_controller_that_begins_anew_knows_of_it() -> None:
