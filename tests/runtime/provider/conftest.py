@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +31,11 @@ _ENVIRONMENT = {
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
-    with _environment(), _short_folder() as folder:
+    with _short_folder() as folder, _environment(RAY_TMPDIR=folder):
         from ray.cluster_utils import Cluster
 
+        own = Path(folder) / "ray"  # where Ray also notes which cluster is the last one: nobody else's is overwritten
+        own.mkdir()
         made = Cluster(
             initialize_head=True,
             head_node_args={
@@ -40,7 +43,7 @@ def cluster() -> Iterator[Any]:
                 "num_cpus": 1,
                 "include_dashboard": False,
                 "object_store_memory": STORE_BYTES,
-                "temp_dir": folder,
+                "temp_dir": str(own),
             },
         )
         try:
@@ -50,9 +53,10 @@ def cluster() -> Iterator[Any]:
 
 
 @contextmanager
-def _environment() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in _ENVIRONMENT}
-    os.environ.update(_ENVIRONMENT)
+def _environment(**more: str) -> Iterator[None]:
+    changes = _ENVIRONMENT | more
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
     try:
         yield
     finally:
