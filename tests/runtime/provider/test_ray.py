@@ -74,7 +74,7 @@ def test_an_end_is_told_once_the_process_is_gone_not_when_ray_says_so(place: Pla
 
 
 def test_an_actor_does_not_outlive_its_worker(place: Place) -> None:
-    """Also where no controller is there to see it: the next one finds nobody, or hears that it ends; the GPU is free."""
+    """Also where no controller is there to see it: the next one finds nobody, or hears of its end; the GPU is free."""
 
     async def case() -> None:
         ears = Ears()
