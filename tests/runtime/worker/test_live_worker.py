@@ -102,12 +102,12 @@ def test_who_needs_more_memory_than_is_left_beside_others_is_computed_alone(flee
 
 def test_a_change_that_the_model_refuses_costs_nothing_but_the_change(fleet: LiveFleet) -> None:
     a = fleet.workers["a"]
-    fleet.open(S, a, a_script(changes=((1, "refused", None),)))
+    fleet.open(S, a, a_script(changes=((9, "refused", None),)))  # it is refused long before that chunk
     unsteered = a.wait(Unsteered, session_id=S)
     assert unsteered == Unsteered(session_id=S, lineage=0, serial=1, reason="that prompt is refused", prompt="refused")
     assert fleet.confirmed[S] == 0
     fleet.sink.scripts[S] = a_script()  # what is not part of the session is not told again
-    fleet.wait_chunks(S, 3)
+    fleet.wait_chunks(S, 12)
 
 
 @pytest.mark.parametrize(
