@@ -71,7 +71,7 @@ def controller_command(
         import zmq
 
         from runtime.controller.controller import ControllerSettings
-        from runtime.controller.process.config import ControllerConfig
+        from runtime.controller.process.config import ControllerConfig, check_fleet
         from runtime.controller.process.fleet_workers import FleetWorkers
         from runtime.controller.process.planner_file import load_planner
         from runtime.controller.process.providing import Provided
@@ -85,6 +85,7 @@ def controller_command(
         stopped = threading.Event()  # a signal that comes early still stops the workers that are to be stopped
         stop_on_signals(stopped.set)
         loaded = load_fleet(fleet)
+        check_fleet(loaded, str(fleet))
         planning = PlannerSettings() if planner is None else load_planner(planner)
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         config = ControllerConfig(

@@ -58,7 +58,7 @@ def chosen_fleet(given: Path | None, workers: int | None, state: Path) -> Path:
         whole = load_fleet(given)
         text = given.read_text()
         if workers is None:
-            check_fleet(whole)
+            check_fleet(whole, str(given))
             return given
     data: dict[str, Any] = yaml.safe_load(text)
     if workers is not None:
@@ -69,7 +69,7 @@ def chosen_fleet(given: Path | None, workers: int | None, state: Path) -> Path:
         data["pools"][0] |= {"nodes": workers, "gpus_min": min(data["pools"][0].get("gpus_min", 0), workers)}
     path = state / "fleet.yaml"
     write_bytes(path, yaml.safe_dump(data, sort_keys=False).encode())
-    check_fleet(load_fleet(path))
+    check_fleet(load_fleet(path), str(path if given is None else given))
     return path
 
 

@@ -32,12 +32,15 @@ class ControllerConfig:
     tick_s: float = 0.1
 
 
-def check_fleet(fleet: Fleet) -> None:
-    """Raises `BadInputError` where GPUs would share host memory: it belongs to a worker's process, and ends with it."""
+def check_fleet(fleet: Fleet, source: str = "fleet") -> None:
+    """Raises `BadInputError` where GPUs would share host memory: it belongs to a worker's process, and ends with it.
+
+    `source`: the file that it is from.
+    """
     for index, pool in enumerate(fleet.pools):
         if pool.gpus_per_node != 1:
             raise BadInputError.of(
-                "fleet",
+                source,
                 f"pools[{index}].gpus_per_node={pool.gpus_per_node} must be 1: each worker is a node of its own; say "
                 f"nodes: {pool.nodes * pool.gpus_per_node} instead",
             )

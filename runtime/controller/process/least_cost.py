@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from scheduler.fleet import Fleet
-from scheduler.gpu_capacity import Holding, capacity_of, runnable
-from scheduler.gpu_need import HOLDINGS_MAX, MILLI_CENTS, gpu_types_of
+from scheduler.gpu_capacity import runnable
+from scheduler.gpu_need import GpuNeed
+from scheduler.planner_settings import ScalingSettings
 from solvers.capacity import EPSILON, Capacity
 
 FloatArray = npt.NDArray[np.float64]
@@ -25,11 +26,10 @@ class LeastCost:
     """Of one fleet; what was found once is kept."""
 
     def __init__(self, fleet: Fleet) -> None:
-        self._fleet, self._types = fleet, gpu_types_of(fleet)
-        self._price = tuple(math.floor(fleet.gpu_types[t].price_per_hour * MILLI_CENTS) for t in self._types)
-        self._runnable = runnable(fleet, self._types, tuple(fleet.profiles))
-        self._always: float = sum(pool.gpus_min * self._price[self._types.index(pool.gpu_type)] for pool in fleet.pools)
-        self._holding: dict[tuple[str, ...], Holding] = {}
+        self._need = GpuNeed(fleet, ScalingSettings())
+        self._runnable = runnable(fleet, self._need.gpu_types, tuple(fleet.profiles))
+        self._price = np.array([fleet.gpu_types[t].price_per_hour for t in self._need.gpu_types])
+        self._always = sum(pool.gpus_min * fleet.gpu_types[pool.gpu_type].price_per_hour for pool in fleet.pools)
         self._found: dict[tuple[int, ...], float | None] = {}
 
     def per_hour(self, active: Mapping[str, int]) -> float | None:
@@ -47,23 +47,19 @@ class LeastCost:
     def _computed(self, counts: tuple[int, ...]) -> float | None:
         present = [(profile, count) for profile, count in zip(self._runnable, counts, strict=True) if count]
         if not present:
-            return self._always / MILLI_CENTS
+            return self._always
         profiles, demand = zip(*present, strict=True)
-        if profiles not in self._holding:
-            if len(self._holding) >= HOLDINGS_MAX:
-                del self._holding[next(iter(self._holding))]
-            self._holding[profiles] = capacity_of(self._fleet, self._types, profiles, self._price)
-        holding = self._holding[profiles]
+        holding = self._need.holding(profiles)
         if not isinstance(holding, Capacity):
             return None
         wanted = np.array(demand, np.float64)
         why = holding.strongest(wanted)
         assert why is not None, "somebody is there"
-        return max(self._always, self._bound(float(np.dot(why.weights, wanted)), np.array(why.limit))) / MILLI_CENTS
+        return max(self._always, self._bound(float(np.dot(why.weights, wanted)), np.array(why.limit)))
 
     def _bound(self, side: float, limit: FloatArray) -> float:
         """The least price of GPUs with limit . gpus >= side: whole ones of one type, of several the best rate."""
         if len(limit) == 1:
-            return float(math.ceil(side / limit[0] - EPSILON) * self._price[0])
+            return math.ceil(side / limit[0] - EPSILON) * float(self._price[0])
         useful = limit > 0
-        return float(side * (np.array(self._price)[useful] / limit[useful]).min())
+        return float(side * (self._price[useful] / limit[useful]).min())

@@ -28,6 +28,19 @@ from runtime.worker.process.messages import Delivered, Steer
 from scheduler.cluster import SessionId
 from traces.errors import BadInputError
 
+TEXT = Text(profile="a", seed=1, prompt="p")
+SERVING = Serving(
+    controller_epoch=1,
+    session_id="s",
+    where="active",
+    ownership=1,
+    lineage=0,
+    worker="w",
+    incarnation=1,
+    token_sha256=digest_of("t"),
+    text=TEXT,
+)
+
 
 def test_a_prompt_is_written_down_before_it_is_said() -> None:
     changes = Changes("first", 4)
@@ -312,17 +325,9 @@ def test_an_operators_token_is_long_enough(tmp_path_factory: pytest.TempPathFact
 
 def test_a_change_of_mind_is_said_until_the_controller_has_answered() -> None:
     """Where it said the session was before that says nothing: its answer to what came between may be lost."""
-    session = Session("s", "", Text(profile="a", seed=1, prompt="p"), digest_of("t"), Limits(), 0.0)
+    session = Session("s", "", TEXT, digest_of("t"), Limits(), 0.0)
     session.created(Created(session_id="s", position=0))
-    waiting = Serving(
-        controller_epoch=1,
-        session_id="s",
-        where="waiting",
-        ownership=0,
-        lineage=0,
-        token_sha256=digest_of("t"),
-        text=session.text,
-    )
+    waiting = replace(SERVING, where="waiting", ownership=0, worker="", incarnation=0)
 
     def wants(now_s: float) -> list[bool]:
         return [said.active for said in session.due(now_s) if isinstance(said, Want)]
@@ -360,21 +365,9 @@ def test_what_was_confirmed_waits_once_however_many_lineages_begin() -> None:
 
 def test_an_answer_to_another_gateway_is_no_answer() -> None:
     """A gateway that has ended had said a change: who takes its place has another with that serial."""
-    text = Text(profile="a", seed=1, prompt="p")
-    session = Session("s", "", text, digest_of("t"), Limits(), 0.0, asker=2)
-    serving = Serving(
-        controller_epoch=1,
-        session_id="s",
-        where="active",
-        ownership=1,
-        lineage=0,
-        worker="w",
-        incarnation=1,
-        token_sha256=digest_of("t"),
-        text=text,
-    )
-    session.served(serving, 0.0)
-    owner = owner_of(serving)
+    session = Session("s", "", TEXT, digest_of("t"), Limits(), 0.0, asker=2)
+    session.served(SERVING, 0.0)
+    owner = owner_of(SERVING)
     assert owner is not None
     session.attach(None, acks=True, now_s=0.0)
     assert session.update(None, "up", 0.0)
