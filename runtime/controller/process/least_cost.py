@@ -60,6 +60,6 @@ class LeastCost:
     def _bound(self, side: float, limit: FloatArray) -> float:
         """The least price of GPUs with limit . gpus >= side: whole ones of one type, of several the best rate."""
         if len(limit) == 1:
-            return math.ceil(side / limit[0] - EPSILON) * float(self._price[0])
+            return float(math.ceil(side / limit[0] - EPSILON) * self._price[0])
         useful = limit > 0
         return float(side * (self._price[useful] / limit[useful]).min())
